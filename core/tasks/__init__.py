@@ -1,0 +1,1 @@
+"""What a network is for: loss and metric of each learning task."""
