@@ -1,0 +1,1 @@
+"""What fewer bits cost in loss: one file per metric."""

@@ -1,0 +1,94 @@
+"""Hutchinson's estimator where the Hessian is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from small_networks import Images, Silent, small_network, trained
+from torch import Tensor
+
+from core.errors import InvalidInput, UnsupportedModel
+from core.sensitivity.hessian_trace import MOST_PROBES, estimate_traces, hessian_traces
+from core.tasks import classification
+
+
+def estimate(loss: object, parameters: list[Tensor], budget_s: float = 60.0) -> Tensor:
+    return estimate_traces([loss], parameters, budget_s=budget_s, seed=0, reporter=Silent())  # type: ignore[list-item]
+
+
+def test_every_probe_is_exact_for_a_diagonal_hessian() -> None:
+    first, second = torch.randn(5, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    curvature = torch.arange(1.0, 6.0), torch.arange(6.0).view(2, 3) - 2
+    forms = estimate(
+        lambda: 0.5 * (curvature[0] * first**2).sum() + 0.5 * (curvature[1] * second**2).sum(), [first, second]
+    )
+    assert torch.allclose(forms, torch.tensor([15.0, 3.0], dtype=torch.float64).expand_as(forms))
+    assert len(forms) < MOST_PROBES, "nothing is left to learn"
+
+
+def test_a_full_hessian_is_found_within_its_standard_error() -> None:
+    generator = torch.Generator().manual_seed(4)
+    root = torch.randn(8, 8, generator=generator)
+    matrix = root @ root.T
+    x = torch.randn(3, requires_grad=True), torch.randn(5, requires_grad=True)
+    forms = estimate(lambda: 0.5 * torch.cat(x) @ matrix @ torch.cat(x), list(x))
+    for block, part in ((matrix[:3, :3], forms[:, 0]), (matrix[3:, 3:], forms[:, 1])):
+        error = part.std().item() / math.sqrt(len(part))
+        assert abs(part.mean().item() - block.trace().item()) < 3 * error
+
+
+def test_a_parameter_that_the_loss_does_not_read_has_no_curvature() -> None:
+    used, unused = torch.randn(3, requires_grad=True), torch.randn(4, requires_grad=True)
+
+    def quartic() -> Tensor:
+        return (used**4).sum()
+
+    assert torch.all(estimate(quartic, [used, unused])[:, 1] == 0)
+
+
+def test_the_budget_ends_the_probes_but_not_before_there_is_an_error() -> None:
+    root = torch.randn(30, 30)
+    x = torch.randn(30, requires_grad=True)
+    forms = estimate(lambda: 0.5 * (root @ x).square().sum(), [x], budget_s=1e-9)
+    assert len(forms) == 2
+
+
+def exact_mean_trace(module: torch.nn.Module, name: str, images: Images) -> float:
+    weight = module.get_parameter(f"{name}.weight")
+    (x, y) = images.tensors(len(images))[0]
+
+    def loss(value: Tensor) -> Tensor:
+        return classification.loss(torch.func.functional_call(module, {f"{name}.weight": value}, (x,)), y)
+
+    hessian = torch.autograd.functional.hessian(loss, weight.detach())
+    return hessian.view(weight.numel(), -1).trace().item() / weight.numel()
+
+
+def test_a_networks_layers_are_found_within_their_errors() -> None:
+    images = Images(32, seed=1)
+    loaded = trained(small_network(), images, steps=10)
+    found = hessian_traces(loaded, images.tensors(16), budget_s=60, seed=0, reporter=Silent())
+    assert list(found) == [layer.name for layer in loaded.inventory.layers]
+    for name in ("second", "classifier"):
+        exact = exact_mean_trace(loaded.module, name, images)
+        assert abs(found[name].mean_trace - exact) < 3 * found[name].standard_error
+        assert found[name].samples >= 8
+
+
+def test_equal_seeds_give_equal_traces_and_the_network_is_left_alone() -> None:
+    images = Images(16, seed=2)
+    loaded = small_network()
+    runs = [hessian_traces(loaded, images.tensors(), budget_s=60, seed=3, reporter=Silent()) for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert all(parameter.grad is None for parameter in loaded.module.parameters())
+
+
+def test_no_images_and_broken_networks_are_refused() -> None:
+    loaded = small_network()
+    with pytest.raises(InvalidInput):
+        hessian_traces(loaded, [], budget_s=1, seed=0, reporter=Silent())
+    loaded.module.get_parameter("first.weight").data[0] = float("nan")
+    with pytest.raises(UnsupportedModel, match="second derivative"):
+        hessian_traces(loaded, Images(8, 0).tensors(), budget_s=1, seed=0, reporter=Silent())
