@@ -1,0 +1,1 @@
+"""Accelerators, targets and cost tables. No torch."""

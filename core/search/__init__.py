@@ -1,0 +1,1 @@
+"""Bit-width search: one file per strategy. No torch."""

@@ -1,0 +1,58 @@
+"""Constraints as integer bounds on sums of integer costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+
+from core.jobs.specification import Constraint
+from core.search.metrics import Counted, Metric, bounded_metric, exactly, unit_of
+
+BASELINE_PREFIX = "uniform-"
+
+
+@dataclass(frozen=True)
+class BoundConstraint:
+    """A constraint, the metric it bounds, and the bound as a count of that metric's quanta.
+
+    `unit` is what one of the stated unit is worth in quanta, so that counts can be told as the person stated them.
+    """
+
+    stated: Constraint
+    metric: Metric
+    bound: int
+    unit: Fraction
+
+    def __str__(self) -> str:
+        return f"{self.subject} at most {self.tell(Fraction(repr(self.stated.at_most)) * self.unit)}"
+
+    @property
+    def subject(self) -> str:
+        """What is bounded, and where."""
+        return f"{self.stated.metric} on {self.metric.target}" if self.metric.target else self.stated.metric
+
+    def in_unit(self, count: int | Fraction) -> float:
+        """A count in the stated unit, or as a ratio to the stated baseline."""
+        return float(Fraction(count) / self.unit)
+
+    def tell(self, count: int | Fraction) -> str:
+        """A count for people."""
+        amount = f"{self.in_unit(count):.6g}"
+        return f"{amount} of {self.stated.relative_to}" if self.stated.relative_to else f"{amount} {self.stated.unit}"
+
+
+def baseline_bits(constraint: Constraint) -> int | None:
+    """The width of the uniform baseline that a constraint is relative to."""
+    return int(constraint.relative_to.removeprefix(BASELINE_PREFIX)) if constraint.relative_to else None
+
+
+def bind(constraint: Constraint, counted: Counted, baseline_count: int | None, weights: int) -> BoundConstraint:
+    """`baseline_count` is the baseline's sum where there is one; `weights` the number of weights in the network."""
+    if baseline_count is not None:
+        unit = Fraction(baseline_count)
+    elif constraint.metric == "average-weight-bits":
+        unit = unit_of(constraint) * weights
+    else:
+        unit = unit_of(constraint) / counted.quantum
+    return BoundConstraint(constraint, bounded_metric(constraint), floor(exactly(constraint.at_most) * unit), unit)
