@@ -1,0 +1,1 @@
+"""Exports, and the proof that each equals what was trained."""

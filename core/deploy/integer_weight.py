@@ -1,0 +1,117 @@
+"""The integers of one layer's weight, as every export writes them: numpy arrays with one entry per output channel.
+
+    value[c] = scale[c] * code + offset[c],   code = low[c] + step[c] * field,   0 <= field < 2^bits[c]
+
+Scaling a channel (absorbing batch norm) never changes its integers but for their sign. C is the number of output
+channels, `axis` their dimension in the weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from core.graph.quantized_layers import QuantizedLayer
+from core.quantizers.base import QuantizedTensor, WeightQuantizer
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class IntegerWeight:
+    """`codes` int32 in the weight's shape; all else of shape [C]."""
+
+    codes: NDArray[np.int32]
+    axis: int
+    bits: Integers
+    low: Integers
+    high: Integers
+    step: Integers
+    scale: Floats
+    offset: Floats
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether the codes' zero is not the value zero."""
+        return bool(self.offset.any())
+
+    def spread(self, per_channel: NDArray[Any]) -> NDArray[Any]:
+        """[C] shaped so that it broadcasts over the weight."""
+        return per_channel.reshape([-1 if dimension == self.axis else 1 for dimension in range(self.codes.ndim)])
+
+    def values(self) -> Floats:
+        """The weight in float32, each operation rounded once, as training computed it."""
+        scaled = self.codes.astype(np.float32) * self.spread(self.scale)
+        values: Floats = scaled + self.spread(self.offset)
+        return values
+
+    def fields(self) -> NDArray[np.uint16]:
+        """[C, weights per channel] unsigned: what is stored in `bits` bits."""
+        fields = (self.codes - self.spread(self.low)) // self.spread(self.step)
+        rows: NDArray[np.int64] = np.moveaxis(fields, self.axis, 0).reshape(len(self.bits), -1)
+        return rows.astype(np.uint16)
+
+    def times(self, factor: Doubles) -> IntegerWeight:
+        """Every channel multiplied by its factor. Where that is negative, the integers change their sign if their
+        grid holds the negated ones, and otherwise the scale becomes negative.
+        """
+        flipped = (factor < 0) & (self.offset == 0) & self._holds_negated()
+        factor = np.where(flipped, -factor, factor)
+        return replace(
+            self,
+            codes=np.where(self.spread(flipped), -self.codes, self.codes).astype(np.int32),
+            scale=(self.scale * factor).astype(np.float32),
+            offset=(self.offset * factor).astype(np.float32),
+        )
+
+    def _holds_negated(self) -> NDArray[np.bool_]:
+        others = tuple(dimension for dimension in range(self.codes.ndim) if dimension != self.axis)
+        within = (-self.codes.max(others) >= self.low) & (-self.codes.min(others) <= self.high)
+        held: NDArray[np.bool_] = within & ((2 * self.low) % self.step == 0)
+        return held
+
+
+def integer_weight(layer: QuantizedLayer, axis: int) -> IntegerWeight | None:
+    """Read from a fake-quantized layer; None where it is float."""
+    quantizer = layer.weight_quantizer
+    if not isinstance(quantizer, WeightQuantizer):
+        return None
+    weight = cast(Tensor, layer.layer.weight)
+    return _without_half_offset(_from_tensors(quantizer.integers(weight.detach()), axis))
+
+
+def _from_tensors(quantized: QuantizedTensor, axis: int) -> IntegerWeight:
+    codes = quantized.codes.cpu().numpy().astype(np.int32)
+
+    def per_channel(values: Tensor, dtype: Any) -> NDArray[Any]:
+        return np.broadcast_to(values.detach().cpu().numpy().reshape(-1), codes.shape[axis]).astype(dtype)
+
+    bits, low, high = (per_channel(part, np.int64) for part in (quantized.bits, quantized.low, quantized.high))
+    scale, offset = per_channel(quantized.scale, np.float32), per_channel(quantized.offset, np.float32)
+    return IntegerWeight(codes, axis, bits, low, high, np.ones_like(bits), scale, offset)
+
+
+def _without_half_offset(weight: IntegerWeight) -> IntegerWeight:
+    """Two levels that lie symmetrically around zero, offset -scale / 2: codes -1 and +1 of half the scale, exactly."""
+    halves = (weight.bits == 1) & (weight.offset == -weight.scale / 2) & (weight.low == 0)
+    if not halves.any():
+        return weight
+    return replace(
+        weight,
+        codes=np.where(weight.spread(halves), 2 * weight.codes - 1, weight.codes).astype(np.int32),
+        low=np.where(halves, -1, weight.low),
+        step=np.where(halves, 2, weight.step),
+        scale=np.where(halves, weight.scale / 2, weight.scale).astype(np.float32),
+        offset=np.where(halves, 0, weight.offset).astype(np.float32),
+    )
+
+
+def output_axis(layer: nn.Module) -> int:
+    """The dimension of a weight that counts output channels."""
+    return 1 if isinstance(layer, nn.ConvTranspose2d) else 0

@@ -1,0 +1,140 @@
+"""Layers: integer weights and DequantizeLinear per channel, then Conv, ConvTranspose, Gemm or MatMul.
+
+Where the bias goes is decided by what onnxruntime does under its default optimisations (measured with 1.31):
+
+- behind a dequantized input and before a QuantizeLinear, a float bias is rounded to multiples of S_x * S_w. At 8 bits
+  that is nothing; at 2 bits it changes the network. So the bias is the operator's own only where the convolution
+  will run in 8-bit integers and the rounding stays under 1/128 of the output's step; elsewhere it is an Add;
+- a *float* layer in such a place would have its weight rounded to int8. A Sub of the negated bias keeps it apart
+  (an Add would be merged into the convolution first);
+- a convolution or MatMul with 2-bit weights that it tries to run in integers does not load at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from onnx import TensorProto
+from torch import fx, nn
+
+from core.deploy.activation_grids import SiteGrid
+from core.deploy.deploy_layers import DeployLayer
+from core.deploy.integer_weight import Floats, IntegerWeight
+from core.deploy.onnx_nodes.call import Call
+from core.deploy.onnx_nodes.containers import TWO_BIT_TYPES, WEIGHT_TYPES, smallest_type, type_name
+
+STEPS_OF_BIAS = 64  # the bias' rounding is half of S_x * S_w, so under 1/128 of the output's step
+LARGEST_BIAS = 2**30
+
+
+def emit_layer(call: Call, layer: DeployLayer) -> None:
+    """The layer with its bias; its value is that of the absorbed batch norm where there is one."""
+    own_bias = _bias_belongs_to_operator(call, layer)
+    weight = _weight(call, layer, own_bias)
+    inputs = [call.input, weight]
+    if own_bias and layer.bias is not None:
+        inputs.append(call.graph.constant(f"{layer.name}.bias", layer.bias))
+    operator, attributes = _operator(call, layer.module)
+    if own_bias or (layer.bias is None and layer.integers is not None):
+        call.emit(operator, *inputs, **attributes)
+    else:
+        _emit_with_separate_bias(call, layer, operator, inputs, attributes)
+    call.graph.values[layer.output] = call.graph.values[layer.node]
+
+
+def _emit_with_separate_bias(
+    call: Call, layer: DeployLayer, operator: str, inputs: list[str], attributes: dict[str, Any]
+) -> None:
+    product = call.step("product", operator, *inputs, **attributes)
+    channels = layer.module.out_features if isinstance(layer.module, nn.Linear) else layer.module.out_channels
+    bias = np.zeros(channels, np.float32) if layer.bias is None else layer.bias
+    bias = bias if isinstance(layer.module, nn.Linear) else bias.reshape(-1, 1, 1)
+    if layer.integers is None:
+        call.emit("Sub", product, call.graph.constant(f"{layer.name}.negated_bias", -bias))
+    else:
+        call.emit("Add", product, call.graph.constant(f"{layer.name}.bias", bias))
+
+
+def _bias_belongs_to_operator(call: Call, layer: DeployLayer) -> bool:
+    if not call.graph.sites:
+        return True  # a float network
+    reads, feeds = call.graph.sites.get(layer.node.all_input_nodes[0]), _next_site(call, layer.output)
+    if layer.integers is None or layer.bias is None or not isinstance(layer.module, nn.Conv2d):
+        return False
+    if reads is None or feeds is None or not _runs_in_integers(layer.integers, reads, feeds):
+        return False
+    step = reads.grid.scale * np.abs(layer.integers.scale.astype(np.float64))
+    rounds_finely = step.max() * STEPS_OF_BIAS <= feeds.grid.scale
+    return bool(rounds_finely and (np.abs(layer.bias) <= LARGEST_BIAS * step).all())
+
+
+def _runs_in_integers(weight: IntegerWeight, reads: SiteGrid, feeds: SiteGrid) -> bool:
+    eight_bits = smallest_type(int(weight.low.min()), int(weight.high.max())) == TensorProto.INT8
+    return eight_bits and not weight.has_offset and reads.bits == 8 and feeds.bits == 8
+
+
+def _next_site(call: Call, output: fx.Node) -> SiteGrid | None:
+    """The quantizer that alone reads a layer's output, directly or behind what onnxruntime moves it in front of."""
+    readers = list(output.users)
+    while len(readers) == 1 and isinstance(_module(readers[0]), nn.ReLU | nn.MaxPool2d):
+        readers = list(readers[0].users)
+    return call.graph.sites.get(readers[0]) if len(readers) == 1 else None
+
+
+def _module(node: fx.Node) -> nn.Module | None:
+    owner = cast(nn.Module, node.graph.owning_module)
+    return owner.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _operator(call: Call, module: nn.Module) -> tuple[str, dict[str, Any]]:
+    if isinstance(module, nn.Linear):
+        return ("MatMul", {}) if _is_sequence(call) else ("Gemm", {"transB": 1})
+    window = cast(nn.Conv2d, module)
+    padding = cast(tuple[int, ...], window.padding)
+    attributes = {
+        "kernel_shape": window.kernel_size,
+        "strides": window.stride,
+        "dilations": window.dilation,
+        "pads": [*padding, *padding],
+        "group": window.groups,
+    }
+    if isinstance(module, nn.ConvTranspose2d):
+        return "ConvTranspose", {**attributes, "output_padding": module.output_padding}
+    return "Conv", attributes
+
+
+def _is_sequence(call: Call) -> bool:
+    return len(call.shape) > 2
+
+
+def _weight(call: Call, layer: DeployLayer, own_bias: bool) -> str:
+    transposed = isinstance(layer.module, nn.Linear) and _is_sequence(call)
+    name = f"{layer.name}.weight"
+    if layer.integers is None:
+        call.graph.weight_types[layer.name] = "float32"
+        weight = cast(Floats, layer.weight)
+        return call.graph.constant(name, weight.T if transposed else weight)
+    return _dequantized(call, name, layer, transposed, _weight_types(layer, own_bias, transposed))
+
+
+def _weight_types(layer: DeployLayer, own_bias: bool, as_matmul: bool) -> tuple[int, ...]:
+    """Two bits not in a MatMul, and in a convolution only where an Add keeps it from what reads it."""
+    separated = not own_bias and layer.bias is not None
+    if not as_matmul and (separated or not isinstance(layer.module, nn.Conv2d)):
+        return WEIGHT_TYPES
+    return tuple(each for each in WEIGHT_TYPES if each not in TWO_BIT_TYPES)
+
+
+def _dequantized(call: Call, name: str, layer: DeployLayer, transposed: bool, types: tuple[int, ...]) -> str:
+    integers, graph = cast(IntegerWeight, layer.integers), call.graph
+    onnx_type = smallest_type(int(integers.low.min()), int(integers.high.max()), types)
+    graph.weight_types[layer.name] = type_name(onnx_type)
+    axis = 1 if transposed else integers.axis
+    codes = graph.integers(name, integers.codes.T if transposed else integers.codes, onnx_type)
+    scale = graph.constant(f"{name}_scale", integers.scale)
+    value = call.step("dequantized", "DequantizeLinear", codes, scale, axis=axis)
+    if not integers.has_offset:
+        return value
+    offset = integers.offset if transposed else integers.spread(integers.offset)
+    return call.step("with_offset", "Add", value, graph.constant(f"{name}_offset", offset))
