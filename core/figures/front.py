@@ -1,0 +1,215 @@
+"""The front: what is lost against what is saved.
+
+Solid marks were evaluated on the report split, hollow ones are only predicted; a mark that another evaluated one
+beats on both axes is faint. Predicted accuracy does not exist, so hollow marks have a loss and no accuracy: on the
+accuracy axis they stand in a strip of their own beneath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Literal
+
+from core.figures import colours
+from core.figures.figure import Cell, Figure, Json, inert
+from core.figures.layouts import axis as axis_layout
+from core.figures.layouts import empty, layout
+from core.figures.quantities import COLUMNS, TITLES, Axis, Unit, unit_for
+from core.figures.reading import at, cost, finite, limits, measured, target_of
+
+Value = Literal["accuracy", "loss"]
+NAMES = {"search": "found by search", "uniform": "uniform", "own": "own policy", "float": "float"}
+STRIP = 0.16  # share of the height that the predicted-only points take
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One candidate as it stands on the front. `x` in SI units; `y` is accuracy (0 to 1) or loss increase."""
+
+    candidate: Json
+    x: float
+    y: float
+    words: str
+    evaluated: bool
+    dominated: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown. `strip`: whether points that are only predicted stand beneath the others."""
+
+    target: str | None
+    axis: Axis
+    value: Value
+    unit: Unit
+    strip: bool
+
+
+def front(
+    job: Json,
+    candidates: Sequence[Json],
+    report: Json | None,
+    *,
+    target: str | None = None,
+    axis: Axis = "latency",
+    value: Value = "accuracy",
+) -> Figure:
+    """Accuracy (or loss increase) over a cost, for every candidate that has both."""
+    target = target_of(job, target)
+    marks = marked_dominated(_marks(candidates, report, target, axis, value), value)
+    title = f"{'Accuracy' if value == 'accuracy' else 'Loss increase'} over {TITLES[axis].lower()}"
+    rows = [_row(mark, axis, value) for mark in marks]
+    if not marks:
+        return Figure(title, [], empty("No point has been found yet"), _columns(axis, value), rows)
+    strip = value == "accuracy" and any(not mark.evaluated for mark in marks)
+    view = View(target, axis, value, unit_for(axis, [mark.x for mark in marks]), strip)
+    figure_layout = _layout(title, report, view)
+    figure_layout["shapes"], figure_layout["annotations"] = _lines(job, candidates, report, view)
+    return Figure(title, _traces(marks, view.unit, value), figure_layout, _columns(axis, value), rows)
+
+
+def _marks(candidates: Sequence[Json], report: Json | None, target: str | None, axis: Axis, value: Value) -> list[Mark]:
+    found = []
+    reference = finite(at(report, "float", "report", "loss")) or 0.0
+    for candidate in candidates:
+        x = cost(candidate, axis, target)
+        if x is None or candidate.get("origin") == "float":
+            continue
+        y, words = measured(candidate, value)
+        predicted = finite(at(candidate, "predicted", "loss_increase"))
+        if y is not None:
+            found.append(Mark(candidate, x, y if value == "accuracy" else y - reference, words, evaluated=True))
+        elif predicted is not None and candidate.get("state") not in ("failed", "cancelled"):
+            found.append(Mark(candidate, x, predicted, words, evaluated=False))
+    return found
+
+
+def marked_dominated(marks: Sequence[Mark], value: Value) -> list[Mark]:
+    """Marks with `dominated` set, by one sweep over rising cost (Kung, Luccio and Preparata 1975, two dimensions)."""
+    sign = 1.0 if value == "accuracy" else -1.0
+    best, front = float("-inf"), set()
+    for mark in sorted((mark for mark in marks if mark.evaluated), key=lambda mark: (mark.x, -sign * mark.y)):
+        if sign * mark.y > best:
+            best = sign * mark.y
+            front.add((mark.x, mark.y))
+    return [replace(mark, dominated=mark.evaluated and (mark.x, mark.y) not in front) for mark in marks]
+
+
+def _traces(marks: Sequence[Mark], unit: Unit, value: Value) -> list[dict[str, Any]]:
+    on_front = sorted((mark for mark in marks if mark.evaluated and not mark.dominated), key=lambda mark: mark.x)
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "Pareto front",
+        "x": [unit.of(mark.x) for mark in on_front],
+        "y": [_shown(mark, value) for mark in on_front],
+        "line": {"shape": "hv", "width": 1.5, "color": colours.SEARCH},
+        "hoverinfo": "skip",
+    }
+
+    def kind(mark: Mark) -> tuple[str, bool, bool]:
+        return str(mark.candidate.get("origin")), mark.evaluated, not mark.dominated
+
+    groups = groupby(sorted(marks, key=kind, reverse=True), key=kind)
+    return [line, *(_scatter(origin, list(group), unit, value) for (origin, _, _), group in groups)]
+
+
+def _scatter(origin: str, marks: Sequence[Mark], unit: Unit, value: Value) -> dict[str, Any]:
+    evaluated, dominated = marks[0].evaluated, marks[0].dominated
+    state = ", dominated" if dominated else "" if evaluated else ", predicted"
+    colour, symbol = colours.ORIGINS.get(origin, colours.OWN), colours.SYMBOLS.get(origin, "square")
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": NAMES.get(origin, "other") + state,
+        "x": [unit.of(mark.x) for mark in marks],
+        "y": [_shown(mark, value) for mark in marks],
+        "yaxis": "y" if evaluated or value == "loss" else "y2",
+        "ids": [str(mark.candidate.get("id")) for mark in marks],
+        "customdata": [str(mark.candidate.get("id")) for mark in marks],
+        "hovertext": [_hover(mark, unit, value) for mark in marks],
+        "hoverinfo": "text",
+        "cliponaxis": False,
+        "marker": {
+            "symbol": symbol if evaluated else f"{symbol}-open",
+            "size": 11 if origin == "search" else 10,
+            "color": colour,
+            "opacity": 0.35 if dominated else 1.0,
+            "line": {"width": 0 if evaluated else 2, "color": colour},
+        },
+    }
+
+
+def _shown(mark: Mark, value: Value) -> float:
+    return 100 * mark.y if mark.evaluated and value == "accuracy" else mark.y
+
+
+def _hover(mark: Mark, unit: Unit, value: Value) -> str:
+    accuracy = f"{100 * mark.y:.2f} % {mark.words}"
+    loss = f"loss increase {mark.y:.4g}, {mark.words}"
+    first = accuracy if mark.evaluated and value == "accuracy" else loss
+    lines = [inert(str(mark.candidate.get("name"))), first, unit.text(mark.x)]
+    return "<br>".join(lines + (["beaten by another point"] if mark.dominated else []))
+
+
+def _layout(title: str, report: Json | None, view: View) -> dict[str, Any]:
+    heading = "Accuracy on the report split (%)" if view.value == "accuracy" else "Loss increase over float (nats)"
+    cost_axis = axis_layout(_cost_title(report, view), rangemode="tozero", anchor="y2" if view.strip else "y")
+    value_axis = axis_layout(heading, domain=[STRIP + 0.06, 1] if view.strip else [0, 1])
+    figure_layout = layout(title, height=460, xaxis=cost_axis, yaxis=value_axis)
+    if view.strip:
+        figure_layout["yaxis2"] = axis_layout(
+            "Predicted<br>loss", domain=[0, STRIP], rangemode="tozero", nticks=2, tickfont={"size": 10}
+        )
+    return figure_layout
+
+
+def _cost_title(report: Json | None, view: View) -> str:
+    title, unit = TITLES[view.axis], view.unit.name
+    if view.axis in ("size", "bit-operations"):
+        return f"{title} ({unit}{', weights packed' if view.axis == 'size' else ' for one image'})"
+    facts = at(report, "costs", view.target or "") or {}
+    batch = f" for a batch of {facts['batch']}" if facts.get("batch") else ""
+    provenance = f", {facts['provenance']}" if facts.get("provenance") else ""
+    return f"{title} on {inert(str(facts.get('name') or view.target))} ({unit}{batch}{provenance})"
+
+
+def _lines(
+    job: Json, candidates: Sequence[Json], report: Json | None, view: View
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The float network as a dotted line across, the constraint as a dashed line upwards."""
+    shapes, notes = [], []
+    accuracy = finite(at(report, "float", "report", "accuracy"))
+    level = 0.0 if view.value == "loss" else (None if accuracy is None else 100 * accuracy)
+    if level is not None:
+        text = "float" if view.value == "loss" else f"float {level:.2f} %"
+        shapes.append(_line(xref="paper", x0=0, x1=1, y0=level, y1=level, dash="dot"))
+        notes.append(_note(text, xref="paper", x=1, y=level, xanchor="right", yanchor="bottom"))
+    base = STRIP + 0.07 if view.strip else 0.01
+    for limit in limits(job, candidates, view.axis, view.target):
+        x, text = limit / view.unit.size, f"at most {view.unit.text(limit)}"
+        shapes.append(_line(yref="paper", x0=x, x1=x, y0=0, y1=1, dash="dash"))
+        notes.append(_note(text, yref="paper", x=x, y=base, xanchor="left", yanchor="bottom"))
+    return shapes, notes
+
+
+def _line(dash: str, **place: Any) -> dict[str, Any]:
+    return {"type": "line", "line": {"dash": dash, "width": 1.5, "color": colours.NEUTRAL}, **place}
+
+
+def _note(text: str, **place: Any) -> dict[str, Any]:
+    return {"text": text, "showarrow": False, "font": {"size": 11, "color": colours.NEUTRAL}, **place}
+
+
+def _columns(axis: Axis, value: Value) -> list[str]:
+    return ["candidate", "origin", COLUMNS[axis], "accuracy" if value == "accuracy" else "loss_increase",
+            "predicted_loss_increase", "state", "dominated"]  # fmt: skip
+
+
+def _row(mark: Mark, axis: Axis, value: Value) -> list[Cell]:
+    predicted = finite(at(mark.candidate, "predicted", "loss_increase"))
+    shown = mark.y if mark.evaluated or value == "loss" else None
+    name, origin = str(mark.candidate.get("name")), str(mark.candidate.get("origin"))
+    return [name, origin, mark.x, shown, predicted, mark.words, mark.dominated]

@@ -1,0 +1,115 @@
+"""Keys of task outputs: equal keys mean that the output would be the same.
+
+A key hashes the content of the inputs, the task's own settings, the source of the packages it runs, and the versions of
+torch, numpy, onnx and onnxruntime. Device and thread count are recorded with a result, not hashed. Stages are cut where
+re-use is: traces do not depend on the quantizer, cost tables not on weights, the training of a point not on the
+constraint that led to it. Keys are looked up within one owner only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from core.jobs.plan import POINT_STAGES, policy_in_slot
+
+_CORE = Path(__file__).resolve().parent.parent
+_LIBRARIES = ("torch", "numpy", "onnx", "onnxruntime")
+
+_SOURCES: dict[str, tuple[str, ...]] = {
+    "inspect-model": ("graph",),
+    "inspect-dataset": ("data",),
+    "inspect": ("graph", "data", "tasks"),
+    "calibrate": ("graph", "data", "quantizers", "calibration"),
+    "traces": ("graph", "data", "tasks", "sensitivity"),
+    "sensitivity": ("graph", "data", "tasks", "quantizers", "calibration", "sensitivity"),
+    "costs": ("hardware",),
+    "search": ("hardware", "search"),
+    "evaluate": ("graph", "data", "tasks", "quantizers", "calibration"),
+    "finetune": ("graph", "data", "tasks", "quantizers", "calibration", "training"),
+    "export": ("graph", "data", "tasks", "quantizers", "calibration", "deploy"),
+    "report": (),
+}
+_SETTINGS: dict[str, tuple[str, ...]] = {
+    "inspect": ("seed",),
+    "calibrate": ("calibration", "quantizer.residual_bits", "quantizer.method", "quantizer.granularity", "seed"),
+    "traces": ("sensitivity.budget_s", "sensitivity.samples", "seed"),
+    "sensitivity": ("sensitivity", "quantizer", "bits", "seed"),
+    "costs": ("targets", "bits"),
+    "search": ("targets", "bits", "pins", "quantizer", "search", "policies"),
+    "evaluate": ("quantizer", "seed"),
+    "finetune": ("quantizer", "training", "seed"),
+    "export": ("quantizer", "seed"),
+    "report": (),
+}
+_READS_MODEL = frozenset(_SOURCES) - {"costs", "search", "report", "inspect-dataset"}
+_READS_DATASET = _READS_MODEL - {"inspect-model"} | {"inspect-dataset"}
+
+
+@dataclass(frozen=True)
+class TaskIdentity:
+    """Everything a task's output depends on. `upstream` maps a stage to the key of the output that is read."""
+
+    stage: str
+    point: int | None = None
+    specification: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] | None = None  # sha256, architecture, preprocessing, inventory
+    dataset: Mapping[str, Any] | None = None  # files' sha256 and splits, preprocessing
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    search_result: Mapping[str, Any] | None = None
+
+
+@cache
+def source_digest(packages: tuple[str, ...]) -> str:
+    """SHA-256 over the source files of packages of `core`, and of the stage that calls them."""
+    digest = hashlib.sha256()
+    files = [path for name in ("jobs/stages", *packages) for path in (_CORE / name).rglob("*")]
+    for path in sorted(files):
+        if path.suffix in {".py", ".toml"}:
+            digest.update(str(path.relative_to(_CORE)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _setting(specification: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = specification
+    for name in dotted.split("."):
+        value = None if value is None else value.get(name)
+    return value
+
+
+def _without_inventory(model: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a model's inventory follows from."""
+    return None if model is None else {name: value for name, value in model.items() if name != "inventory"}
+
+
+def input_key(task: TaskIdentity) -> str | None:
+    """Hex SHA-256 of the task's inputs; None for a report, which is never re-used."""
+    if task.stage == "report":
+        return None
+    upstream = dict(task.upstream)
+    policy = None
+    if task.stage in POINT_STAGES and task.search_result is not None and task.point is not None:
+        upstream.pop("search", None)  # the point itself counts, not the search that proposed it
+        policy = policy_in_slot(task.search_result, task.point)
+    layers = (task.model or {}).get("inventory", {}).get("layers") if task.stage == "costs" else None
+    if layers is not None:
+        upstream.pop("inspect", None)  # layer shapes count, not the weights behind them
+    content = {
+        "stage": task.stage,
+        "settings": {name: _setting(task.specification, name) for name in _SETTINGS.get(task.stage, ())},
+        "model": _without_inventory(task.model) if task.stage in _READS_MODEL else None,
+        "layers": layers,
+        "dataset": task.dataset if task.stage in _READS_DATASET else None,
+        "upstream": upstream,
+        "policy": policy,
+        "source": source_digest(_SOURCES[task.stage]),
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,91 @@
+"""A job as tasks: which stage needs which, and what each slot of the front holds. No torch.
+
+Slots count the candidates of a job: first the points of the search, then the uniform baselines, then own policies.
+The plan is fixed when a job is accepted; a search that finds fewer points leaves slots empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.jobs.specification import JobSpecification
+from core.sensitivity.registry import metric_by_id
+
+STAGES = (
+    "inspect", "calibrate", "traces", "sensitivity", "costs", "search", "evaluate", "finetune", "export", "report",
+)  # fmt: skip
+POINT_STAGES = frozenset({"evaluate", "finetune", "export"})
+UPLOAD_STAGES = frozenset({"inspect-model", "inspect-dataset"})
+BASELINE_BITS = (8, 6, 5, 4, 3, 2)
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """One task of a job. `depends_on` are indices into the plan.
+
+    `tolerant` tasks run once all they depend on have ended, even where a point failed.
+    """
+
+    stage: str
+    point: int | None = None
+    depends_on: tuple[int, ...] = ()
+    tolerant: bool = False
+
+
+def slots(specification: JobSpecification) -> int:
+    """How many candidates the job can have."""
+    return specification.search.points + len(BASELINE_BITS) + len(specification.policies)
+
+
+def slot_origin(specification: JobSpecification, point: int) -> tuple[str, str]:
+    """Origin ("search", "uniform" or "own") and name of the candidate in that slot."""
+    after_search = point - specification.search.points
+    if after_search < 0:
+        return "search", f"point-{point + 1}"
+    if after_search < len(BASELINE_BITS):
+        return "uniform", f"uniform-{BASELINE_BITS[after_search]}"
+    return "own", f"own-{after_search - len(BASELINE_BITS) + 1}"
+
+
+def needs_traces(specification: JobSpecification) -> bool:
+    """Whether the chosen sensitivity metric rests on Hessian traces."""
+    return metric_by_id(specification.sensitivity.metric).uses_traces
+
+
+def plan(specification: JobSpecification) -> list[PlannedTask]:
+    """All tasks of a job, each after those it depends on."""
+    tasks: list[PlannedTask] = []
+
+    def add(stage: str, *depends_on: int, point: int | None = None, tolerant: bool = False) -> int:
+        tasks.append(PlannedTask(stage, point, depends_on, tolerant))
+        return len(tasks) - 1
+
+    inspect = add("inspect")
+    calibrate = add("calibrate", inspect)
+    traces = (add("traces", inspect),) if needs_traces(specification) else ()
+    sensitivity = add("sensitivity", inspect, calibrate, *traces)
+    costs = add("costs", inspect)
+    search = add("search", inspect, sensitivity, costs)
+    points = range(slots(specification))
+    last = [add("evaluate", calibrate, search, point=point) for point in points]
+    if specification.training is not None:
+        last = [add("finetune", calibrate, search, last[point], point=point) for point in points]
+    exports = [add("export", calibrate, search, last[point], point=point) for point in points]
+    add("report", *range(search + 1), *range(search + 1, exports[-1] + 1), tolerant=True)
+    return tasks
+
+
+def policy_in_slot(search_result: Mapping[str, Any], point: int) -> dict[str, Any] | None:
+    """The policy JSON that a search put into a slot; None where the slot is empty."""
+    for candidate in search_result["candidates"]:
+        if candidate["point"] == point:
+            policy: dict[str, Any] = candidate["policy"]
+            return policy
+    return None
+
+
+def upstream_name(stage: str, point: int | None, reader_point: int | None) -> str:
+    """A task's name for an earlier output in `TaskInput.upstream`: `search`, or `finetune/3` for a report."""
+    return stage if point is None or point == reader_point else f"{stage}/{point}"

@@ -1,0 +1,159 @@
+"""What a job is: data, never code or a path. Every part has a default; unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from core.policy import Policy
+
+Bits = Annotated[int, Field(ge=1, le=8)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class BitRanges(_Part):
+    """Widths the search may choose from."""
+
+    weights: tuple[Bits, ...] = Field(
+        default=(2, 3, 4, 5, 6, 7, 8), min_length=1, description="widths the weights of a layer may get"
+    )
+    activations: tuple[Bits, ...] = Field(
+        default=(2, 3, 4, 5, 6, 7, 8), min_length=1, description="widths the tensor a layer reads may get"
+    )
+
+
+class Pin(_Part):
+    """A layer whose bits are fixed by hand; None leaves that side to the search. 32 means float."""
+
+    weights: Literal[1, 2, 3, 4, 5, 6, 7, 8, 32] | None = None
+    activations: Literal[1, 2, 3, 4, 5, 6, 7, 8, 32] | None = None
+
+
+class QuantizerChoice(_Part):
+    """The method that fake-quantizes, and what happens to the first and the last layer."""
+
+    method: Name = Field(
+        default="lsq",
+        description="how weights and activations are rounded, and how the steps between levels are learned",
+    )
+    granularity: Literal["tensor", "channel"] = Field(
+        default="channel", description="one step size for each output channel of a layer, or one for the layer"
+    )
+    first_last: Literal["8/8", "float", "searched"] = Field(
+        default="8/8", description="what the first and the last layer get; 8 bits is the usual convention"
+    )
+    residual_bits: Literal[8, 16] = Field(
+        default=16, description="width of the operands of additions in residual networks"
+    )
+
+
+class CalibrationChoice(_Part):
+    """How activation ranges are found."""
+
+    observer: Name = Field(default="mse", description="how the range of each tensor is found before any training")
+    samples: int = Field(
+        default=512, ge=1, le=100_000, description="images of the train split the ranges are taken from"
+    )
+
+
+class SensitivityChoice(_Part):
+    """How the loss of fewer bits is predicted."""
+
+    metric: Name = Field(default="hessian-trace", description="how the loss of fewer bits in a layer is predicted")
+    budget_s: float = Field(
+        default=60.0,
+        gt=0,
+        le=86_400,
+        description="seconds after which the measuring of sensitivity stops, with what it has by then",
+    )
+    samples: int = Field(default=256, ge=8, le=100_000, description="images sensitivity is measured on")
+
+
+class Constraint(_Part):
+    """`metric` of the whole network at most `at_most`: relative to a baseline, or absolute with a unit."""
+
+    metric: Literal["latency", "energy", "size", "bit-operations", "average-weight-bits"]
+    target: Name | None = Field(default=None, description="needed for latency and energy")
+    relative_to: Literal["uniform-8", "uniform-6", "uniform-5", "uniform-4", "uniform-3", "uniform-2"] | None = None
+    at_most: float = Field(gt=0)
+    unit: Literal["s", "ms", "us", "J", "mJ", "uJ", "B", "kB", "MB", "KiB", "MiB", "bits", "GBOP", "1"] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Constraint:
+        if self.metric in ("latency", "energy") and self.target is None:
+            raise ValueError(f"a constraint on {self.metric} must name its target")
+        if self.relative_to is None and self.unit is None:
+            raise ValueError("give relative_to, or a unit for an absolute at_most")
+        if self.relative_to is not None and self.unit not in (None, "1"):
+            raise ValueError("at_most relative to a baseline is a ratio and has no unit")
+        return self
+
+
+class SearchChoice(_Part):
+    """How policies are chosen, and how many."""
+
+    strategy: Name = Field(
+        default="exact", description="how policies are chosen; exact proves each point optimal for the predicted loss"
+    )
+    constraints: tuple[Constraint, ...] = Field(
+        default=(), max_length=16, description="limits every point keeps; none means the whole front"
+    )
+    points: int = Field(
+        default=8, ge=1, le=64, description="how many policies the front is made of, spread along the budget"
+    )
+    axis: Literal["latency", "energy", "size", "bit-operations"] = Field(
+        default="latency", description="the budget along which the points are spread, on the first target"
+    )
+
+
+class TrainingChoice(_Part):
+    """Quantization-aware training of every point and baseline."""
+
+    epochs: int = Field(default=3, ge=1, le=1000, description="passes over the train split for each candidate")
+    learning_rate: float = Field(default=0.01, gt=0, le=10, description="of the weights, at the start")
+    batch_size: int = Field(default=64, ge=1, le=4096, description="images in one step")
+    weight_decay: float = Field(default=1e-4, ge=0, le=1, description="pull of the weights towards zero")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of stochastic gradient descent")
+    distillation: bool = Field(
+        default=True, description="learn from the outputs of the float network as well as from the labels"
+    )
+    temperature: float = Field(default=4.0, gt=0, le=100, description="softens the outputs that distillation compares")
+    augmentation: Literal["none", "flip-crop"] = Field(
+        default="none",
+        description="flip-crop mirrors and shifts images; leave it off where mirroring changes the class",
+    )
+
+
+class JobSpecification(_Part):
+    """The body of `POST /jobs`."""
+
+    model_id: UUID
+    dataset_id: UUID
+    name: str = Field(default="", max_length=200, description="what to call the job")
+    targets: tuple[Name, ...] = Field(
+        default=("bismo-cloud",),
+        min_length=1,
+        max_length=16,
+        description="hardware that latency and energy are counted on; points are spread by the first",
+    )
+    bits: BitRanges = BitRanges()
+    pins: dict[Name, Pin] = Field(
+        default_factory=dict, max_length=10_000, description="layers whose bits are fixed by hand"
+    )
+    quantizer: QuantizerChoice = QuantizerChoice()
+    calibration: CalibrationChoice = CalibrationChoice()
+    sensitivity: SensitivityChoice = SensitivityChoice()
+    search: SearchChoice = SearchChoice()
+    training: TrainingChoice | None = TrainingChoice()
+    policies: tuple[Policy, ...] = Field(
+        default=(), max_length=64, description="own policies, evaluated beside the front"
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="of everything that is drawn: splits, samples, probes, training order"
+    )

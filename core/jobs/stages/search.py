@@ -1,0 +1,91 @@
+"""The policies of a job: one certified optimum per point, the uniform baselines, own policies; all with their costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.errors import InvalidSpecification
+from core.graph.inventory import Inventory
+from core.hardware.cost_table import CostTable
+from core.hardware.targets import load_targets
+from core.jobs.plan import BASELINE_BITS, slot_origin, slots
+from core.jobs.specification import JobSpecification
+from core.jobs.stages.inputs import StageInputs
+from core.jobs.task import Reporter, TaskOutput
+from core.policy import Policy
+from core.search.problem import SearchProblem
+from core.search.registry import STRATEGIES
+from core.search.uniform import uniform_policy
+from core.sensitivity.result import Sensitivity
+
+
+def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
+    """Result: `candidates` (point, name, origin, policy, predicted, costs, size_bytes, bit_operations, certificate)."""
+    specification = inputs.specification
+    inventory = Inventory.model_validate(inputs.result("inspect")["inventory"])
+    sensitivity = Sensitivity.model_validate(inputs.result("sensitivity")["sensitivity"])
+    tables = {name: CostTable.from_json(table) for name, table in inputs.result("costs")["tables"].items()}
+    problem = SearchProblem.build(inventory, sensitivity, tables, load_targets(), specification)
+    reporter.progress(0.1, "solving")
+    found = STRATEGIES[specification.search.strategy].search(problem, reporter)
+    chosen: dict[int, tuple[Policy, dict[str, Any] | None]] = {
+        slot: (point.policy, point.certificate.model_dump(mode="json")) for slot, point in enumerate(found.points)
+    }
+    first_baseline = specification.search.points
+    for slot in range(first_baseline, slots(specification)):
+        chosen[slot] = (_fixed_policy(specification, inventory, slot - first_baseline), None)
+    candidates = [
+        _candidate(specification, problem, slot, policy, certificate)
+        for slot, (policy, certificate) in sorted(chosen.items())
+    ]
+    return TaskOutput(result={"candidates": candidates, "strategy": specification.search.strategy, **found.summary()})
+
+
+def _fixed_policy(specification: JobSpecification, inventory: Inventory, position: int) -> Policy:
+    if position < len(BASELINE_BITS):
+        return uniform_policy(
+            inventory.layers,
+            BASELINE_BITS[position],
+            first_last=specification.quantizer.first_last,
+            residual_bits=specification.quantizer.residual_bits,
+        )
+    policy = specification.policies[position - len(BASELINE_BITS)]
+    missing = [layer.name for layer in inventory.layers if layer.name not in policy.layers]
+    unknown = sorted(set(policy.layers) - {layer.name for layer in inventory.layers})
+    if missing or unknown:
+        raise InvalidSpecification(
+            f"an own policy does not fit the network: layers without bits {missing}, unknown layers {unknown}",
+            hint="name every layer of the inventory exactly once",
+        )
+    return policy
+
+
+def _candidate(
+    specification: JobSpecification,
+    problem: SearchProblem,
+    slot: int,
+    policy: Policy,
+    certificate: dict[str, Any] | None,
+) -> dict[str, Any]:
+    origin, name = slot_origin(specification, slot)
+    evaluated = problem.evaluate(policy)
+    return {
+        "point": slot,
+        "name": name,
+        "origin": origin,
+        "policy": policy.model_dump(mode="json"),
+        "certificate": certificate,
+        **evaluated,
+        "costs": {target: _by_layer(cost) for target, cost in evaluated["costs"].items()},
+    }
+
+
+def _by_layer(cost: dict[str, Any]) -> dict[str, Any]:
+    """The same cost with one record per layer in place of one mapping per quantity."""
+    latencies_s, energies_j = cost.pop("layer_latency_s"), cost.pop("layer_energy_j") or {}
+    bound_by = cost.pop("bound_by")
+    layers = [
+        {"name": name, "latency_s": latency_s, "energy_j": energies_j.get(name), "bound_by": bound_by.get(name)}
+        for name, latency_s in latencies_s.items()
+    ]
+    return {**cost, "layers": layers}

@@ -1,0 +1,21 @@
+"""What each layer's loss would be at each width, in the units of the loss."""
+
+from __future__ import annotations
+
+from core.jobs.stages.inputs import StageInputs
+from core.jobs.task import Reporter, TaskOutput
+from core.sensitivity.predicted_loss import predicted_loss
+
+
+def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
+    """Result: `sensitivity` (a `Sensitivity`)."""
+    specification = inputs.specification
+    sensitivity = predicted_loss(
+        inputs.loaded,
+        inputs.calibration,
+        list(inputs.batches("train", specification.sensitivity.samples)),
+        specification=specification,
+        traces=inputs.result("traces")["traces"] if "traces" in inputs.task.upstream else None,
+        reporter=reporter,
+    )
+    return TaskOutput(result={"sensitivity": sensitivity.model_dump(mode="json")})

@@ -1,0 +1,1 @@
+"""Alembic migrations, and the check that they make what `core.store.tables` describes."""

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from core.jobs.plan import BASELINE_BITS, plan, policy_in_slot, slot_origin, slots, upstream_name
+from core.jobs.specification import JobSpecification
+
+ID = UUID(int=1)
+
+
+def specification(**parts: object) -> JobSpecification:
+    return JobSpecification.model_validate({"model_id": ID, "dataset_id": ID, **parts})
+
+
+def test_every_task_depends_only_on_tasks_before_it() -> None:
+    for position, task in enumerate(plan(specification())):
+        assert all(dependency < position for dependency in task.depends_on)
+
+
+def test_every_slot_is_evaluated_trained_and_exported_once() -> None:
+    job = specification(search={"points": 3})
+    tasks = plan(job)
+    for stage in ("evaluate", "finetune", "export"):
+        assert [task.point for task in tasks if task.stage == stage] == list(range(3 + len(BASELINE_BITS)))
+    assert slots(job) == 3 + len(BASELINE_BITS)
+
+
+def test_without_training_nothing_is_trained_and_export_follows_evaluation() -> None:
+    tasks = plan(specification(training=None))
+    assert not [task for task in tasks if task.stage == "finetune"]
+    export = next(task for task in tasks if task.stage == "export")
+    assert {tasks[position].stage for position in export.depends_on} == {"calibrate", "search", "evaluate"}
+
+
+def test_traces_are_taken_only_for_the_metric_that_needs_them() -> None:
+    assert "traces" in {task.stage for task in plan(specification())}
+    assert "traces" not in {task.stage for task in plan(specification(sensitivity={"metric": "direct"}))}
+
+
+def test_only_the_report_tolerates_failed_points_and_it_comes_last() -> None:
+    tasks = plan(specification())
+    assert [task.stage for task in tasks if task.tolerant] == ["report"]
+    assert tasks[-1].stage == "report"
+    assert set(tasks[-1].depends_on) == set(range(len(tasks) - 1))
+
+
+def test_slots_hold_points_then_baselines_then_own_policies() -> None:
+    own = {"layers": {"conv": {"weights": 4, "activations": 4}}}
+    job = specification(search={"points": 2}, policies=[own])
+    names = [slot_origin(job, point) for point in range(slots(job))]
+    assert names[:3] == [("search", "point-1"), ("search", "point-2"), ("uniform", "uniform-8")]
+    assert names[-2:] == [("uniform", "uniform-2"), ("own", "own-1")]
+
+
+def test_an_empty_slot_has_no_policy() -> None:
+    result = {"candidates": [{"point": 1, "policy": {"layers": {}}}]}
+    assert policy_in_slot(result, 0) is None
+    assert policy_in_slot(result, 1) == {"layers": {}}
+
+
+def test_a_report_tells_points_apart_and_a_point_sees_its_own() -> None:
+    assert upstream_name("search", None, 3) == "search"
+    assert upstream_name("finetune", 3, 3) == "finetune"
+    assert upstream_name("finetune", 3, None) == "finetune/3"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"path": "/etc/passwd"},
+        {"bits": {"weights": [0]}},
+        {"bits": {"weights": [9]}},
+        {"bits": {"weights": []}},
+        {"search": {"points": 10_000}},
+        {"search": {"constraints": [{"metric": "latency", "at_most": 0.6, "relative_to": "uniform-8"}]}},
+        {"search": {"constraints": [{"metric": "size", "at_most": 0.6}]}},
+        {"search": {"constraints": [{"metric": "size", "at_most": float("inf"), "unit": "MB"}]}},
+        {"training": {"epochs": 10**9}},
+        {"targets": []},
+        {"seed": -1},
+    ],
+)
+def test_what_cannot_be_run_is_refused(part: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        specification(**part)

@@ -1,0 +1,1 @@
+"""The worker: claims tasks, runs them in a child process, keeps their leases."""
