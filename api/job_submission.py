@@ -1,0 +1,90 @@
+"""From a specification to a planned job: existence, readiness, rules, repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from api.job_rules import Circumstances, check_job
+from core.catalogue import load_catalogue
+from core.data.preprocessing import Preprocessing, preprocessing_disagreement, resolve_preprocessing
+from core.errors import Conflict, InvalidInput, InvalidSpecification
+from core.graph.inventory import Inventory
+from core.hardware.targets import load_targets
+from core.jobs.plan import plan
+from core.jobs.specification import JobSpecification
+from core.store.repositories.jobs import create_job
+from core.store.repositories.requests import RequestRepository
+from core.store.repositories.uploads import DatasetRepository, ModelRepository
+from core.store.tables import Dataset, Job, Model
+
+_REGISTRIES = ("methods", "observers", "sensitivity_metrics", "strategies")
+
+
+def submit(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:
+    """The job: a new one, or the one that the same request made before."""
+    return _made_before(session, owner, specification, key) or _create(session, owner, specification, key)
+
+
+def _made_before(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job | None:
+    job = RequestRepository(session, owner).job_made_with(key) if key else None
+    if job is not None and job.specification != specification.model_dump(mode="json"):
+        raise InvalidInput(
+            "This Idempotency-Key was used for another job.", hint="Take a new key for a new job.", job_id=str(job.id)
+        )
+    return job
+
+
+def _create(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:
+    model = ModelRepository(session, owner).get(specification.model_id)
+    dataset = DatasetRepository(session, owner).get(specification.dataset_id)
+    for what, row in (("model", model), ("data set", dataset)):
+        check_ready(what, row)
+    check_job(specification, circumstances(model, dataset))
+    return plan_job(session, owner, specification, key)
+
+
+def plan_job(session: Session, owner: UUID, specification: JobSpecification, key: str | None = None) -> Job:
+    """Write the job with its tasks; what needs nothing is announced after the commit."""
+    job = create_job(session, owner, specification, plan(specification))
+    if key:
+        RequestRepository(session, owner).remember(job.id, key)
+    return job
+
+
+def check_ready(what: str, row: Model | Dataset) -> None:
+    """Refuse what is not decided yet (409), or was rejected (422, with the reason)."""
+    if row.state == "inspecting":
+        raise Conflict(f"The {what} {row.name!r} is still being inspected.", hint="Wait until its state is 'ready'.")
+    if row.state == "rejected":
+        problem = row.problem or {}
+        raise InvalidSpecification(
+            f"The {what} {row.name!r} was rejected: {problem.get('detail', 'no reason is known')}",
+            hint=problem.get("hint") or "Upload another file.",
+            problem=problem,
+        )
+
+
+def circumstances(model: Model, dataset: Dataset) -> Circumstances:
+    """What is known about a ready model and a ready data set, and what this installation offers."""
+    inventory = Inventory.model_validate(model.inventory)
+    given = _preprocessing(model.preprocessing), _preprocessing(dataset.preprocessing)
+    return Circumstances(
+        inventory=inventory,
+        summary=dataset.summary or {},
+        catalogue=_cards(load_catalogue()),
+        targets=load_targets(),
+        disagreements=preprocessing_disagreement(*given, inventory.input_shape),
+        preprocessing=resolve_preprocessing(*given, inventory.input_shape),
+    )
+
+
+def _preprocessing(stored: Mapping[str, Any] | None) -> Preprocessing | None:
+    return None if stored is None else Preprocessing.model_validate(stored)
+
+
+def _cards(catalogue: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {registry: {card["id"]: card for card in catalogue[registry]} for registry in _REGISTRIES}

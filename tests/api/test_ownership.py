@@ -1,0 +1,74 @@
+"""What belongs to another owner does not exist: every route that names a thing by its id answers 404.
+
+The routes come from OpenAPI, so that a new one is covered as soon as it is there.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from core.store.tables import Artifact, Candidate, Dataset, Job, Model
+from tests.api.conftest import MakeWorld
+from tests.api.served import World
+
+NOBODYS = {"/targets/{target_id}"}  # the same for everyone
+BODIES = {
+    "/datasets/{dataset_id}/files": {"files": {"file": ("a.npz", b"x")}},
+}
+
+
+@pytest.fixture
+def stranger(make_world: MakeWorld, make_owner: object) -> tuple[World, dict[str, str]]:
+    """One thing of each kind that belongs to somebody else; names as in the routes' paths."""
+    world = make_world()
+    assert callable(make_owner)
+    owner: UUID = make_owner("stranger")
+    job = UUID(world.job()["id"])
+    ids = {"job_id": job, "model_id": world.model(), "dataset_id": world.dataset()}
+    with world.sessions() as session, session.begin():
+        candidate = Candidate(job_id=job, owner_id=owner, origin="search", name="point-1", policy={}, costs={})
+        file = Artifact(
+            job_id=job, owner_id=owner, kind="packed", filename="x", media_type="text/plain", size_bytes=1,
+            sha256="0" * 64,
+        )  # fmt: skip
+        session.add_all((candidate, file))
+        session.flush()
+        ids["artifact_id"] = file.id
+        for table, row in ((Job, job), (Model, ids["model_id"]), (Dataset, ids["dataset_id"])):
+            session.execute(update(table).where(table.id == row).values(owner_id=owner))
+    return world, {name: str(value) for name, value in ids.items()} | {"name": "front"}
+
+
+def routes_with_ids(client: httpx.Client) -> list[tuple[str, str]]:
+    paths = client.get("/openapi.json").json()["paths"]
+    return [
+        (method.upper(), path)
+        for path, methods in paths.items()
+        for method in methods
+        if "{" in path and path not in NOBODYS
+    ]
+
+
+def test_nothing_of_another_owner_can_be_read_changed_or_deleted(stranger: tuple[World, dict[str, str]]) -> None:
+    world, ids = stranger
+    routes = routes_with_ids(world.client)
+    assert len(routes) >= 15
+    for method, path in routes:
+        for names in (ids, {**{name: str(uuid4()) for name in ids}, "name": "front"}):
+            answer = world.client.request(method, path.format(**names), **BODIES.get(path, {}))
+            assert answer.status_code == 404, (method, path, answer.text)
+            assert answer.json()["code"] == "not-found"
+
+
+def test_a_strangers_things_are_in_no_list_and_in_no_job(stranger: tuple[World, dict[str, str]]) -> None:
+    world, ids = stranger
+    for path, name in (("/jobs", "job_id"), ("/models", "model_id"), ("/datasets", "dataset_id")):
+        assert ids[name] not in world.client.get(path).text
+    mine = world.body()
+    for name in ("model_id", "dataset_id"):
+        answer = world.client.post("/jobs", json={**mine, name: ids[name]})
+        assert answer.status_code == 404
