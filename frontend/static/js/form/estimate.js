@@ -1,0 +1,60 @@
+// How long a job will take, before it starts. Scaled from this server's finished jobs where there are any.
+
+const BASELINES = 6;
+const ASSUMED_MACS_PER_S = 2e9; // one CPU thread on small convolutions with fake quantization: an order of magnitude
+const TRAINING = 3; // a forward and a backward pass cost about three forward passes
+const DISTILLATION = 1.3; // the float network looks at each image as well
+const EACH_POINT_S = 0.7; // starting, writing and running a candidate's files
+const FIXED_S = 12; // starting, inspecting, calibrating, searching
+const PROBES = 60; // passes over the sensitivity images
+const STAGES = { fixed: ["inspect", "calibrate", "costs", "search", "report"], sensitivity: ["traces", "sensitivity"], points: ["evaluate", "finetune", "export"] };
+
+export function imagesOf(dataset) {
+  const count = (split) => dataset?.summary?.splits?.[split]?.images ?? 0;
+  return { train: count("train"), select: count("select"), report: count("report") };
+}
+
+const slots = (specification) => specification.search.points + BASELINES + specification.policies.length;
+
+// Seconds if a thread did ASSUMED_MACS_PER_S; the measured seconds of a like job correct that.
+function assumed(specification, macs, images) {
+  const training = specification.training;
+  const epochs = training ? training.epochs * (TRAINING * images.train * (training.distillation ? DISTILLATION : 1) + images.select) : 0;
+  const each = (macs * (epochs + 2 * (images.select + images.report))) / ASSUMED_MACS_PER_S;
+  const sensitivity = Math.min(specification.sensitivity.budget_s, (macs * PROBES * specification.sensitivity.samples) / ASSUMED_MACS_PER_S);
+  return { fixed: FIXED_S, sensitivity, points: slots(specification) * (EACH_POINT_S + each) };
+}
+
+// Seconds, and the number of finished jobs they rest on.
+export function estimate(specification, model, dataset, { jobs, models, datasets }) {
+  if (!model?.total_macs || !dataset?.summary) return null;
+  const own = assumed(specification, model.total_macs, imagesOf(dataset));
+  const known = jobs.map((job) => corrections(job, models, datasets)).filter(Boolean);
+  const seconds = Object.keys(own).map((part) => own[part] * median(known.map((one) => one[part])));
+  return { seconds: seconds.reduce((sum, one) => sum + one, 0), measured: known.length };
+}
+
+// By what factor each part of a finished job took longer than assumed. A job that re-used results says nothing.
+function corrections(job, models, datasets) {
+  const model = models.find((one) => one.id === job.model.id);
+  const dataset = datasets.find((one) => one.id === job.dataset.id);
+  const reused = job.stages.some((stage) => stage.reused > stage.total / 2);
+  if (job.state !== "succeeded" || reused || !model?.total_macs || !dataset?.summary) return null;
+  const expected = assumed(job.specification, model.total_macs, imagesOf(dataset));
+  return Object.fromEntries(Object.entries(STAGES).map(([part, names]) => [part, secondsOf(job, names) / Math.max(expected[part], 1e-3)]));
+}
+
+function secondsOf(job, names) {
+  return job.stages.filter((stage) => names.includes(stage.stage)).reduce((sum, stage) => sum + (stage.seconds ?? 0), 0);
+}
+
+function median(values) {
+  if (!values.length) return 1;
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+}
+
+// Bytes on disk: checkpoints with optimizer state, trained weights, and the exported files of every candidate.
+export function disk(specification, model) {
+  if (!model?.total_parameters) return null;
+  return slots(specification) * model.total_parameters * (specification.training ? 4 * 4 + 2 : 2);
+}

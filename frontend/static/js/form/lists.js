@@ -1,0 +1,86 @@
+// The parts of a job that are lists: targets, constraints, pinned layers, own policies.
+import { fill, h } from "../dom.js";
+import { select } from "./fields.js";
+
+const METRIC_UNITS = { latency: ["ms", "us", "s"], energy: ["mJ", "uJ", "J"], size: ["MB", "kB", "MiB", "KiB", "B"], "bit-operations": ["GBOP"], "average-weight-bits": ["bits"] };
+const METRIC_WORDS = { latency: "latency", energy: "energy", size: "size", "bit-operations": "bit operations", "average-weight-bits": "mean weight bits" };
+const BASELINES = [8, 6, 5, 4, 3, 2].map((bits) => `uniform-${bits}`);
+const PIN_BITS = [1, 2, 3, 4, 5, 6, 7, 8, 32];
+
+export function targetChoices(values, targets, changed) {
+  const toggle = (id, on) => { values.targets = targets.map((one) => one.id).filter((one) => (one === id ? on : values.targets.includes(one))); changed("targets"); };
+  return h("div", { class: "rows", role: "group" }, targets.map((target) => h("label", { class: "choice" },
+    h("input", { type: "checkbox", checked: values.targets.includes(target.id), onchange: (event) => toggle(target.id, event.target.checked) }),
+    h("span", {}, h("strong", {}, target.name), ` · ${target.provenance}. `, h("span", { class: "muted" }, target.description), " ", h("a", { href: `/ui/targets#${encodeURIComponent(target.id)}`, target: "_blank" }, "About it")))));
+}
+
+export function constraintRows(values, targets, changed) {
+  const root = h("div", { class: "rows", role: "group" });
+  const list = () => values.search.constraints;
+  const draw = () => fill(root, list().map((one, index) => row(one, index)), h("div", {}, h("button", { type: "button", class: "small", onclick: add }, "Add a limit")));
+  const add = () => { list().push({ metric: "latency", target: values.targets[0], relative_to: "uniform-8", at_most: 0.6 }); update(); };
+  const update = () => { draw(); changed("search.constraints"); };
+
+  function row(one, index) {
+    const costed = ["latency", "energy"].includes(one.metric);
+    const units = METRIC_UNITS[one.metric];
+    const put = (changes) => { Object.assign(one, changes); normalise(one, values); update(); };
+    return h("div", { class: "row-edit" },
+      named("Quantity", select(Object.entries(METRIC_WORDS), one.metric, (metric) => put({ metric, unit: one.relative_to ? undefined : METRIC_UNITS[metric][0] }))),
+      costed ? ["on", named("Target", select(targets.map((target) => [target.id, target.name]), one.target, (target) => put({ target })))] : null,
+      "at most",
+      named("Limit", h("input", { type: "number", min: 0, step: "any", value: one.at_most, oninput: (event) => { one.at_most = event.target.value === "" ? undefined : Number(event.target.value); changed("search.constraints"); } })),
+      named("Unit", select([...BASELINES.map((baseline) => [baseline, `× ${baseline}`]), ...units.map((unit) => [unit, unit.replace("us", "µs").replace("uJ", "µJ")])], one.relative_to ?? one.unit, (unit) => put(BASELINES.includes(unit) ? { relative_to: unit, unit: undefined } : { relative_to: undefined, unit }))),
+      h("button", { type: "button", class: "quiet small", "aria-label": `Remove limit ${index + 1}`, onclick: () => { list().splice(index, 1); update(); } }, "Remove"));
+  }
+
+  draw();
+  return root;
+}
+
+function normalise(one, values) {
+  if (["latency", "energy"].includes(one.metric)) one.target ??= values.targets[0];
+  else delete one.target;
+  for (const key of ["relative_to", "unit"]) if (one[key] === undefined || one[key] === null) delete one[key];
+}
+
+function named(words, control) {
+  control.setAttribute("aria-label", words);
+  return control;
+}
+
+// Layers by name with fixed widths; empty cells are left to the search.
+export function pinRows(values, layers, changed) {
+  const root = h("div", { class: "rows", role: "group" });
+  if (!layers.length) return fill(root, h("p", { class: "muted" }, "Choose a model first: its layers appear here."));
+  const options = [["", "search"], ...PIN_BITS.map((bits) => [String(bits), bits === 32 ? "float" : String(bits)])];
+  const side = (layer, which) => {
+    const control = select(options, String(values.pins[layer.name]?.[which] ?? ""), (text) => { pin(layer.name, which, text === "" ? null : Number(text)); });
+    return h("td", {}, named(`${which} of ${layer.name}`, control));
+  };
+  const pin = (name, which, bits) => {
+    const next = { ...values.pins[name], [which]: bits };
+    if (next.weights === null || next.weights === undefined) delete next.weights;
+    if (next.activations === null || next.activations === undefined) delete next.activations;
+    if (Object.keys(next).length) values.pins[name] = next;
+    else delete values.pins[name];
+    changed("pins");
+  };
+  const head = h("tr", {}, ["Layer", "Weight bits", "Activation bits"].map((title) => h("th", { scope: "col" }, title)));
+  return fill(root, h("div", { class: "scroll" }, h("table", {}, h("thead", {}, head), h("tbody", {}, layers.map((layer) => h("tr", {}, h("th", { scope: "row" }, layer.name), side(layer, "weights"), side(layer, "activations")))))));
+}
+
+export function policyText(values, changed) {
+  const area = h("textarea", { spellcheck: "false", placeholder: '[{"version": 1, "layers": {"conv1": {"weights": 8, "activations": 8}}}]', oninput: parse });
+  area.value = values.policies.length ? JSON.stringify(values.policies, null, 1) : "";
+  function parse() {
+    area.setCustomValidity("");
+    try {
+      values.policies = area.value.trim() ? [JSON.parse(area.value)].flat() : [];
+    } catch (error) {
+      area.setCustomValidity(`This is not JSON: ${error.message}`);
+    }
+    changed("policies");
+  }
+  return area;
+}

@@ -1,0 +1,67 @@
+// All candidates as a sortable table; a row's name pins it, hovering previews its bit map.
+import { byId, chip, fill, h } from "../dom.js";
+import { digits, isNumber, percent, points, quantity } from "../format.js";
+import { Table } from "../table.js";
+import { averageBits, calibrated, cost, final } from "./reading.js";
+
+export class Candidates {
+  constructor(choices) {
+    this.choices = choices;
+    this.table = new Table(byId("candidates"), [], {
+      caption: "Candidates with accuracy and costs",
+      empty: "The search has not found a point yet.",
+      rowOptions: (row) => ({
+        class: [choices.pins.includes(row.id) || row.id === this.shown ? "picked" : "", row.dominated ? "faint" : ""].join(" "),
+        onmouseenter: () => choices.preview(row.id), onmouseleave: () => choices.preview(null),
+      }),
+    });
+    fill(byId("candidates-controls"), h("button", { type: "button", class: "quiet small", "aria-label": "candidates as a table (CSV)", onclick: () => this.table.save(`bitfront-candidates-${document.body.dataset.id}.csv`) }, "CSV"));
+  }
+
+  show(data, shown) {
+    this.shown = shown?.id;
+    this.table.show(data.candidates, columns(data, this.choices));
+  }
+}
+
+function columns(data, choices) {
+  const { target } = choices;
+  const float = data.report?.float?.report?.accuracy;
+  const provenance = data.report?.costs?.[target]?.provenance;
+  const energy = data.candidates.some((one) => isNumber(cost(one, "energy", target)));
+  const against = (row) => (isNumber(final(row).value) && isNumber(float) ? final(row).value - float : null);
+  return [
+    { title: "Name", heading: true, cell: (row) => pin(row, choices), key: (row) => row.name, raw: (row) => row.name, csv: "name" },
+    { title: "From", cell: (row) => row.origin, key: (row) => row.origin, raw: (row) => row.origin, csv: "origin" },
+    { title: "State", cell: (row) => stateOf(row), key: (row) => row.state, raw: (row) => row.state, csv: "state" },
+    { title: "Accuracy", number: true, cell: (row) => percent(final(row).value), key: (row) => final(row).value, raw: (row) => final(row).value, csv: "accuracy_report" },
+    { title: "Against float", number: true, cell: (row) => points(against(row)), key: against, raw: against, csv: "accuracy_minus_float" },
+    { title: "Calibrated only", number: true, cell: (row) => percent(calibrated(row)), key: calibrated, raw: calibrated, csv: "accuracy_calibrated_report" },
+    { title: "Predicted loss", number: true, cell: (row) => digits(row.predicted?.loss_increase), key: (row) => row.predicted?.loss_increase, raw: (row) => row.predicted?.loss_increase, csv: "predicted_loss_increase" },
+    costColumn("latency", `Latency${provenance ? `, ${provenance}` : ""}`, "latency_s", target),
+    ...(energy ? [costColumn("energy", "Energy", "energy_j", target)] : []),
+    costColumn("size", "Size", "size_bytes", target),
+    costColumn("bit-operations", "Bit operations", "bit_operations", target),
+    bitsColumn("weights", "Mean W"), bitsColumn("activations", "Mean A"),
+  ];
+}
+
+function costColumn(axis, title, csv, target) {
+  const value = (row) => cost(row, axis, target);
+  return { title, number: true, cell: (row) => quantity(axis, value(row)), key: value, raw: value, csv };
+}
+
+function bitsColumn(side, title) {
+  const value = (row) => averageBits(row, side);
+  return { title, number: true, cell: (row) => (isNumber(value(row)) ? value(row).toFixed(2) : "–"), key: value, raw: value, csv: `mean_${side}_bits` };
+}
+
+function pin(row, choices) {
+  const place = choices.pins.indexOf(row.id);
+  return h("button", { type: "button", class: "link nowrap", data: { key: `pin-${row.id}` }, "aria-pressed": String(place >= 0), onclick: () => choices.toggle(row.id) }, place >= 0 && choices.pins.length > 1 ? `${"AB"[place]} · ${row.name}` : row.name);
+}
+
+function stateOf(row) {
+  if (row.problem) return h("span", { class: "bad", title: [row.problem.detail, row.problem.hint].filter(Boolean).join(" ") }, row.problem.code || "failed");
+  return row.on_front ? chip("on the front") : row.state;
+}

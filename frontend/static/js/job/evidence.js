@@ -1,0 +1,75 @@
+// Where the numbers come from, the log, and every file of the job.
+import { byId, facts, fill, h } from "../dom.js";
+import { duration, percent, quantity } from "../format.js";
+import { save } from "../files.js";
+import { Table } from "../table.js";
+import { withId } from "./reading.js";
+
+const LOG_LINES = 2000;
+
+export function showProvenance(job, report) {
+  const found = report?.provenance;
+  fill(byId("provenance-controls"), report ? h("button", { type: "button", class: "quiet small", "aria-label": "report as JSON", onclick: () => save(`bitfront-report-${job.id}.json`, "application/json", JSON.stringify(report, null, 2)) }, "JSON") : null,
+    h("button", { type: "button", class: "quiet small", "aria-label": "specification as JSON", onclick: () => save(`bitfront-job-${job.id}.json`, "application/json", JSON.stringify(job.specification, null, 2)) }, "Specification"));
+  if (!report) return fill(byId("provenance"), h("p", { class: "muted" }, "Appears as the stages end."));
+  const { specification } = job;
+  return fill(byId("provenance"), facts([
+    ["Splits", report.split_note],
+    ["Float network", report.float ? `${percent(report.float.report?.accuracy)} on report, ${percent(report.float.select?.accuracy)} on select` : null],
+    ["Quantizer", `${specification.quantizer.method}, per ${specification.quantizer.granularity}, first and last layer ${specification.quantizer.first_last}, residual ${specification.quantizer.residual_bits} bits`],
+    ["Calibration", `${specification.calibration.observer}, ${specification.calibration.samples} images of train`],
+    ["Sensitivity", sensitivityWords(report.sensitivity)],
+    ...Object.entries(report.costs ?? {}).map(([target, cost]) => [`Costs on ${target}`, `${cost.provenance}; ${cost.source}`]),
+    ["Recipe", specification.training ? listed(specification.training) : "no training: accuracy is after calibration"],
+    ["Seed", String(specification.seed)],
+    ["Versions", listed(found?.versions)],
+    ["Content hashes", listed(found?.hashes)],
+    ["Ran on", found ? `${found.device}, ${found.threads} ${found.threads === 1 ? "thread" : "threads"} per task` : null],
+    ["Warnings", (report.warnings ?? []).join("; ")],
+  ]));
+}
+
+function sensitivityWords(found) {
+  if (!found) return null;
+  const notes = Array.isArray(found.notes) ? found.notes.join("; ") : found.notes;
+  return [found.metric, found.seconds === undefined ? null : `${duration(found.seconds)} of a budget of ${duration(found.budget_s)}`, notes].filter(Boolean).join(", ");
+}
+
+function listed(values) {
+  if (!values) return null;
+  return Object.entries(values).map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(" ") : value}`).join(", ");
+}
+
+export class Log {
+  constructor() {
+    this.root = byId("log");
+    this.seen = new Set();
+  }
+
+  // Lines of one event; an event that comes twice (the stream was taken up again) is told by its number.
+  add(number, { stage, point, at, level }, lines) {
+    if (this.seen.has(number)) return;
+    this.seen.add(number);
+    const atEnd = this.root.scrollHeight - this.root.scrollTop - this.root.clientHeight < 40;
+    const from = [at ? new Date(at).toLocaleTimeString("en-GB") : null, stage, Number.isInteger(point) ? `#${point + 1}` : null].filter(Boolean).join(" ");
+    const bad = level === "error" || level === "warning";
+    this.root.append(...lines.filter(Boolean).map((line) => h("li", { class: bad ? "bad" : "" }, h("span", { class: "muted" }, from), h("span", {}, String(line)))));
+    while (this.root.childElementCount > LOG_LINES) this.root.firstElementChild.remove();
+    if (atEnd) this.root.scrollTop = this.root.scrollHeight;
+  }
+}
+
+const COLUMNS = (data) => [
+  { title: "File", heading: true, cell: (file) => h("a", { href: `/artifacts/${file.id}`, download: file.filename }, file.filename), key: (file) => file.filename },
+  { title: "Candidate", cell: (file) => withId(data.candidates, file.candidate_id)?.name ?? "job", key: (file) => withId(data.candidates, file.candidate_id)?.name ?? "" },
+  { title: "Kind", cell: (file) => file.kind, key: (file) => file.kind },
+  { title: "Size", number: true, cell: (file) => quantity("size", file.size_bytes), key: (file) => file.size_bytes },
+  { title: "SHA-256", cell: (file) => h("code", { title: file.sha256 }, `${file.sha256.slice(0, 12)}…`) },
+];
+
+let grid = null;
+export function showFiles(data) {
+  grid ??= new Table(byId("files"), [], { caption: "Files of the job", empty: "Files appear as points are exported." });
+  byId("files-all").querySelector("summary").textContent = data.artifacts.length ? `${data.artifacts.length} ${data.artifacts.length === 1 ? "file" : "files"}, with hashes` : "No files yet";
+  grid.show(data.artifacts, COLUMNS(data));
+}

@@ -1,0 +1,208 @@
+"""The pages over made-up answers, to look at them and to test how they render. The real API is tested elsewhere.
+
+python tests/frontend/fake_backend.py 8123
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query
+from fastapi.responses import JSONResponse, Response
+
+from core.errors import InvalidSpecification
+from core.figures import FigureQuery, figure
+from core.jobs.specification import JobSpecification
+from frontend.pages import pages_router
+from tests.frontend import made_up_job as made_up
+
+Json = dict[str, Any]
+SMALL, LARGE, RUNNING, FAILED, HOSTILE = (
+    f"00000000-0000-7000-8000-0000000000{number}" for number in (20, 99, 31, 41, 51)
+)
+LAYERS = {SMALL: 20, LARGE: 200, RUNNING: 20, FAILED: 20, HOSTILE: 20}
+NAMES = {SMALL: "", LARGE: "two hundred layers", RUNNING: "", FAILED: "too tight", HOSTILE: made_up.HOSTILE}
+STATES = {RUNNING: "running", FAILED: "failed"}
+PAGE_SECURITY = {"Cache-Control": "no-store"}
+
+
+def card(name: str, title: str, **more: Any) -> Json:
+    return {
+        "id": name,
+        "title": title,
+        "paper": "A. Author, B. Author: A paper (2020)",
+        "link": "https://arxiv.org/abs/1902.08153",
+        **more,
+    }
+
+
+CATALOGUE: Json = {
+    "methods": [
+        card("lsq", "LSQ: learned step size", weight_bits=[2, 3, 4, 5, 6, 7, 8], granularities=["tensor", "channel"]),
+        card("hadq", "HADQ-Net", reconstruction_notes=["the scale's gradient is reconstructed"]),
+    ],
+    "observers": [card("mse", "Least squared error"), card("min-max", "Minimum and maximum")],
+    "sensitivity_metrics": [card("hessian-trace", "Hessian trace (HAWQ-V2)"), card("direct", "Direct loss increase")],
+    "strategies": [card("exact", "Exact (integer programme)")],
+    "architectures": [card("resnet20", "CIFAR ResNet-20")],
+    "job_schema": JobSpecification.model_json_schema(),
+}
+
+
+def model() -> Json:
+    facts = made_up.inventory(20)
+    return {
+        "id": made_up.MODEL_ID,
+        "name": "resnet20",
+        "filename": "resnet20.onnx",
+        "kind": "onnx",
+        "architecture": None,
+        "preprocessing": None,
+        "sha256": "9f86d081" * 8,
+        "size_bytes": 1_100_000,
+        "state": "ready",
+        "problem": None,
+        "created_at": "2026-11-20T10:00:00Z",
+        "layer_count": 20,
+        "classes": 10,
+        "input_shape": [3, 32, 32],
+        "total_parameters": facts["total_parameters"],
+        "total_macs": facts["total_macs"],
+        "inventory": facts,
+    }
+
+
+def dataset() -> Json:
+    splits = {
+        name: {"images": count, "origin": origin, "per_class": []}
+        for name, count, origin in (
+            ("train", 45000, "given"),
+            ("select", 5000, "cut by seed"),
+            ("report", 10000, "given"),
+        )
+    }
+    summary = {"classes": 10, "input_shape": [3, 32, 32], "splits": splits, "select_is_report": False, "notes": []}
+    return {
+        "id": made_up.DATASET_ID,
+        "name": "cifar10",
+        "preprocessing": None,
+        "state": "ready",
+        "problem": None,
+        "summary": summary,
+        "created_at": "2026-11-20T10:00:00Z",
+        "files": [],
+    }
+
+
+def job(job_id: str) -> Json:
+    return made_up.job(job_id, NAMES[job_id], STATES.get(job_id, "succeeded"))
+
+
+def candidates(job_id: str) -> list[Json]:
+    if job_id == FAILED:
+        return []
+    return made_up.candidates(LAYERS[job_id], running=job_id == RUNNING, hostile=job_id == HOSTILE)
+
+
+def report(job_id: str) -> Json:
+    return made_up.report(LAYERS[job_id], hostile=job_id == HOSTILE)
+
+
+def artifacts(job_id: str) -> list[Json]:
+    kinds = {
+        "onnx-qdq": "model.onnx",
+        "packed": "model.packed.safetensors",
+        "policy-json": "policy.json",
+        "policy-csv": "policy.csv",
+        "parity": "parity.json",
+    }
+    return [
+        {
+            "id": f"{item['id'][:-4]}{number}{item['id'][-3:]}",
+            "candidate_id": item["id"],
+            "kind": kind,
+            "filename": f"{item['name']}-{name}",
+            "media_type": "application/octet-stream",
+            "size_bytes": 123456,
+            "sha256": "ab12" * 16,
+        }
+        for item in candidates(job_id)
+        if item["measured"]
+        for number, (kind, name) in enumerate(kinds.items())
+    ]
+
+
+def listed(items: list[Json]) -> Json:
+    return {"items": items, "next": None}
+
+
+def make_app(empty: bool = False) -> FastAPI:
+    """The pages and the addresses they ask. `empty` is an installation without anything in it."""
+    app = FastAPI()
+    app.include_router(pages_router())
+    app.get("/jobs")(lambda: listed([] if empty else [job(job_id) for job_id in LAYERS]))
+    app.get("/models")(lambda: listed([] if empty else [model()]))
+    app.get("/datasets")(lambda: listed([] if empty else [dataset()]))
+    app.get("/models/{_id}")(lambda _id: model())
+    app.get("/methods")(lambda: CATALOGUE)
+    app.get("/targets")(lambda: listed([target(name) for name in made_up.TARGETS]))
+    app.get("/jobs/{job_id}")(job)
+    app.get("/jobs/{job_id}/candidates")(lambda job_id: listed(candidates(job_id)))
+    app.get("/jobs/{job_id}/artifacts")(lambda job_id: listed(artifacts(job_id)))
+    app.get("/jobs/{job_id}/report")(report)
+    app.get("/jobs/{job_id}/events")(lambda: Response(EVENTS, media_type="text/event-stream"))
+    app.get("/jobs/{job_id}/figures/{name}.json")(drawn)
+    app.post("/jobs")(refuse)
+    app.post("/example")(lambda: job(RUNNING))
+    return app
+
+
+def drawn(job_id: str, name: str, query: Annotated[FigureQuery, Query()]) -> Response:
+    text = figure(name, job(job_id), candidates(job_id), report(job_id), query).to_json()
+    return Response(text, media_type="application/json", headers=PAGE_SECURITY)
+
+
+def refuse() -> JSONResponse:
+    errors = [{"path": "search.points", "message": "Input should be less than or equal to 64"}]
+    problem = InvalidSpecification("search.points: too many", hint="Correct what the message names.", errors=errors)
+    return JSONResponse(problem.as_problem(), 422, media_type="application/problem+json")
+
+
+def target(name: str) -> Json:
+    title, batch, _ = made_up.TARGETS[name]
+    return {
+        "id": name,
+        "name": title,
+        "kind": "bismo",
+        "description": "A bit-serial matrix multiplier on an FPGA.",
+        "provenance": "simulated",
+        "source": "published cycle model",
+        "batch": batch,
+        "clock_hz": 1.5e8,
+        "supports": {
+            "weight_bits": [1, 8],
+            "activation_bits": [1, 8],
+            "pairs": [],
+            "granularity": ["tensor", "channel"],
+            "zero_point": True,
+            "scale": "real",
+            "accumulator_bits": 32,
+        },
+        "parameters": {"dm": 8},
+    }
+
+
+def told(number: int) -> str:
+    line = f"epoch {number // 8 + 1}: loss 0.41{number}, select accuracy 0.9{number % 10}"
+    payload = json.dumps({"stage": "finetune", "point": number % 8, "lines": [line]})
+    return f"id: {number}\nevent: log\ndata: {payload}\n\n"
+
+
+EVENTS = "".join(told(number) for number in range(1, 25))
+
+if __name__ == "__main__":
+    import uvicorn
+
+    uvicorn.run(make_app(empty="--empty" in sys.argv), port=int(sys.argv[1]), log_level="warning")

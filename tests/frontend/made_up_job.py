@@ -1,0 +1,323 @@
+"""A job that never ran, in the shapes the API answers, for looking at the pages only. No figure here is a result."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+Json = dict[str, Any]
+MODEL_ID, DATASET_ID = "00000000-0000-7000-8000-00000000000a", "00000000-0000-7000-8000-00000000000b"
+TARGETS = {"bismo-cloud": ("BISMO cloud", 16, 1.0), "bismo-edge": ("BISMO edge", 1, 6.5)}
+STAGES = (
+    "inspect",
+    "calibrate",
+    "traces",
+    "sensitivity",
+    "costs",
+    "search",
+    "evaluate",
+    "finetune",
+    "export",
+    "report",
+)
+HOSTILE = '<img src=x onerror="window.hacked=1">'
+
+
+def layer_name(index: int, hostile: bool) -> str:
+    if hostile and index == 3:
+        return HOSTILE
+    return "conv1" if index == 0 else f"layer{1 + index // 9}.{index % 9 // 2}.conv{1 + index % 2}"
+
+
+def inventory(count: int, hostile: bool = False) -> Json:
+    layers, size, channels = [], 32, 16
+    for index in range(count - 1):
+        if index in (count // 3, 2 * count // 3):
+            size, channels = size // 2, channels * 2
+        inputs = 3 if index == 0 else channels
+        layers.append(
+            {
+                "name": layer_name(index, hostile),
+                "kind": "conv2d",
+                "input_shape": [inputs, size, size],
+                "output_shape": [channels, size, size],
+                "weight_shape": [channels, inputs, 3, 3],
+                "stride": [1, 1],
+                "padding": [1, 1, 1, 1],
+                "groups": 1,
+                "macs": 9 * inputs * channels * size * size,
+                "parameters": 9 * inputs * channels,
+                "bias_parameters": 0,
+                "reads": f"relu_{index}",
+                "reads_signed": index == 0,
+                "batch_norm": f"bn{index}",
+                "tied_with": [],
+            }
+        )
+    layers.append(
+        {
+            "name": "fc",
+            "kind": "linear",
+            "input_shape": [channels],
+            "output_shape": [10],
+            "weight_shape": [10, channels],
+            "stride": [1, 1],
+            "padding": [0, 0, 0, 0],
+            "groups": 1,
+            "macs": 10 * channels,
+            "parameters": 10 * channels,
+            "bias_parameters": 10,
+            "reads": "pool",
+            "reads_signed": False,
+            "batch_norm": None,
+            "tied_with": [],
+        }
+    )
+    return {
+        "source": "ONNX opset 17, pytorch 2.13",
+        "input_shape": [3, 32, 32],
+        "input_layout": "NCHW",
+        "classes": 10,
+        "layers": layers,
+        "total_parameters": sum(layer["parameters"] for layer in layers),
+        "total_macs": sum(layer["macs"] for layer in layers),
+        "warnings": [],
+    }
+
+
+def policy(layers: list[Json], budget: float, chance: random.Random) -> Json:
+    def draw() -> int:
+        return max(2, min(8, round(chance.gauss(budget, 1.2))))
+
+    bits = {layer["name"]: {"weights": draw(), "activations": draw()} for layer in layers}
+    bits[layers[0]["name"]] = bits[layers[-1]["name"]] = {"weights": 8, "activations": 8}
+    return {"version": 1, "layers": bits, "residual_bits": 16}
+
+
+def uniform(layers: list[Json], width: int) -> Json:
+    bits = {layer["name"]: {"weights": width, "activations": width} for layer in layers}
+    bits[layers[0]["name"]] = bits[layers[-1]["name"]] = {"weights": 8, "activations": 8}
+    return {"version": 1, "layers": bits, "residual_bits": 16}
+
+
+def costs(layers: list[Json], bits: Json, factor: float) -> Json:
+    rows = []
+    for layer in layers:
+        chosen = bits["layers"][layer["name"]]
+        compute = layer["macs"] * chosen["weights"] * chosen["activations"] / 4e13 * factor
+        memory = layer["parameters"] * chosen["weights"] / 2e10 * factor
+        cause = "compute" if compute > memory else "weight transfer"
+        rows.append({"name": layer["name"], "latency_s": max(compute, memory), "bound_by": cause})
+    return {
+        "latency_s": sum(row["latency_s"] for row in rows),
+        "energy_j": None,
+        "provenance": "simulated",
+        "layers": rows,
+        "bound_by": {row["name"]: row["bound_by"] for row in rows},
+    }
+
+
+def candidate(number: int, name: str, origin: str, layers: list[Json], bits: Json, evaluated: bool = True) -> Json:
+    mean = sum(b["weights"] + b["activations"] for b in bits["layers"].values()) / (2 * len(layers))
+    searched = 0.9 if origin == "search" else 0.0
+    loss = 2.2 * math.exp(-0.95 * (mean + searched)) * (1 + 0.1 * math.sin(number))
+    calibrated, trained = max(0.1, 0.934 - 1.6 * loss), 0.934 - 0.3 * loss
+
+    def measured(accuracy: float) -> Json:
+        return {
+            split: {"accuracy": accuracy + shift, "loss": 0.2 + loss}
+            for split, shift in (("select", 0.004), ("report", 0))
+        }
+
+    history = [
+        {"epoch": e, "loss": loss + 1.2 / (e + 1), "select_accuracy": trained - 0.05 / (e + 1), "seconds": 3.1}
+        for e in range(5)
+    ]
+    return {
+        "id": f"00000000-0000-7000-8000-0000000001{number:02d}",
+        "name": name,
+        "origin": origin,
+        "point": number,
+        "state": "exported" if evaluated else "proposed",
+        "policy": bits,
+        "costs": {key: costs(layers, bits, factor) for key, (_, _, factor) in TARGETS.items()},
+        "size_bytes": sum(layer["parameters"] * bits["layers"][layer["name"]]["weights"] for layer in layers) / 8,
+        "bit_operations": sum(
+            layer["macs"] * b["weights"] * b["activations"]
+            for layer, b in zip(layers, bits["layers"].values(), strict=False)
+        ),
+        "predicted": {"loss_increase": loss},
+        "on_front": evaluated and origin == "search",
+        "dominated": origin != "search",
+        "measured": {"calibrated": measured(calibrated), "trained": measured(trained)} if evaluated else None,
+        "problem": None,
+        "certificate": {"objective": loss, "bound": loss, "gap": 0.0, "rechecked": True},
+        "parity": {
+            "agreement": 0.9989,
+            "max_abs_difference": 0.013,
+            "mean_abs_difference": 0.0011,
+            "samples": 1000,
+            "accuracy_fake_quantized": trained,
+            "accuracy_onnx": trained - 0.0003,
+            "onnxruntime": "1.31.1",
+        }
+        if evaluated
+        else None,
+        "history": history if evaluated else None,
+    }
+
+
+def candidates(count: int, running: bool = False, hostile: bool = False) -> list[Json]:
+    layers, chance = inventory(count, hostile)["layers"], random.Random(7)
+    found = [
+        candidate(
+            k, f"point-{k + 1}", "search", layers, policy(layers, 2.4 + 0.62 * k, chance), not (running and k > 4)
+        )
+        for k in range(8)
+    ]
+    found += [
+        candidate(8 + k, f"uniform-{width}", "uniform", layers, uniform(layers, width), not running)
+        for k, width in enumerate((8, 6, 5, 4, 3, 2))
+    ]
+    if not running:
+        found[13].update(
+            state="failed",
+            measured=None,
+            parity=None,
+            history=None,
+            problem={
+                "title": "Training diverged",
+                "code": "diverged",
+                "status": 500,
+                "detail": "the loss became infinite in epoch 2",
+                "hint": "lower the learning rate",
+            },
+        )
+    return found
+
+
+def report(count: int, hostile: bool = False) -> Json:
+    facts, chance = inventory(count, hostile), random.Random(3)
+    layers = []
+    for layer in facts["layers"]:
+        trace = 10 ** chance.uniform(-2.5, 0.5)
+        layers.append(
+            {
+                "name": layer["name"],
+                "trace": trace,
+                "standard_error": trace * 0.08,
+                "weights": {str(bits): trace * 4.0 ** (2 - bits) for bits in range(1, 9)},
+                "activations": {str(bits): 0.4 * trace * 4.0 ** (2 - bits) for bits in range(1, 9)},
+            }
+        )
+    return {
+        "inventory": facts,
+        "float": {"select": {"accuracy": 0.938, "loss": 0.2}, "report": {"accuracy": 0.934, "loss": 0.2}},
+        "sensitivity": {"metric": "hessian-trace", "layers": layers, "seconds": 21.3, "budget_s": 60, "notes": []},
+        "costs": {
+            key: {
+                "name": name,
+                "batch": batch,
+                "provenance": "simulated",
+                "source": "published cycle model",
+                "bound_by": ["compute", "weight transfer"],
+                "layers": [],
+            }
+            for key, (name, batch, _) in TARGETS.items()
+        },
+        "split_note": "train and report as given; select cut from train by seed 0",
+        "provenance": {
+            "seed": 0,
+            "versions": {"torch": "2.13.0", "numpy": "2.3.1", "onnx": "1.23.2", "bitfront": "0.1.0"},
+            "hashes": {"model": "9f86d081884c7d659a2feaa0c55ad015", "dataset": "60303ae22b998861bce3b28f33eec1be"},
+            "recipe": {"epochs": 5, "learning_rate": 0.01, "distillation": True},
+            "first_last": "8/8",
+            "device": "cpu",
+            "threads": 1,
+        },
+    }
+
+
+def specification() -> Json:
+    return {
+        "model_id": MODEL_ID,
+        "dataset_id": DATASET_ID,
+        "name": "",
+        "targets": list(TARGETS),
+        "bits": {"weights": [2, 3, 4, 5, 6, 7, 8], "activations": [2, 3, 4, 5, 6, 7, 8]},
+        "pins": {},
+        "quantizer": {"method": "lsq", "granularity": "channel", "first_last": "8/8", "residual_bits": 16},
+        "calibration": {"observer": "mse", "samples": 512},
+        "sensitivity": {"metric": "hessian-trace", "budget_s": 60, "samples": 256},
+        "search": {
+            "strategy": "exact",
+            "points": 8,
+            "axis": "latency",
+            "constraints": [
+                {"metric": "latency", "target": "bismo-cloud", "relative_to": "uniform-8", "at_most": 0.6, "unit": None}
+            ],
+        },
+        "training": {"epochs": 5, "learning_rate": 0.01},
+        "policies": [],
+        "seed": 0,
+    }
+
+
+def job(job_id: str, name: str, state: str = "succeeded") -> Json:
+    running = state == "running"
+    stages = []
+    for index, stage in enumerate(STAGES):
+        total = 14 if stage in ("evaluate", "finetune", "export") else 1
+        done = total if not running or index < 6 else {"evaluate": 14, "finetune": 5}.get(stage, 0)
+        stage_state = "succeeded" if done == total else ("running" if done else "waiting")
+        stages.append(
+            {
+                "stage": stage,
+                "state": stage_state,
+                "done": done,
+                "total": total,
+                "progress": done / total,
+                "seconds": 1.3 * (index + 1) if done else None,
+                "message": "",
+                "problem": None,
+            }
+        )
+    problem = None
+    if state == "failed":
+        stages[5].update(state="failed", done=0)
+        for stage in stages[6:]:
+            stage.update(state="cancelled", done=0, progress=0, seconds=None)
+        problem = {
+            "title": "No policy meets the constraints",
+            "code": "infeasible",
+            "status": 422,
+            "detail": "latency on bismo-cloud cannot be below 0.0034 s; conv1 and fc bind",
+            "hint": "allow at least 0.0034 s, or fewer bits for conv1 and fc",
+            "facts": {
+                "metric": "latency",
+                "target": "bismo-cloud",
+                "smallest": 0.0034,
+                "smallest_absolute": 0.0034,
+                "unit": "s",
+                "layers": ["conv1", "fc"],
+            },
+        }
+        stages[5]["problem"] = problem
+    return {
+        "id": job_id,
+        "name": name,
+        "state": state,
+        "stage": "finetune" if running else None,
+        "progress": 0.62 if running else 1.0,
+        "eta_s": 41.0 if running else None,
+        "queue_position": None,
+        "problem": problem,
+        "created_at": "2026-11-21T02:50:00Z",
+        "finished_at": None if running else "2026-11-21T02:51:31Z",
+        "elapsed_s": 91.0,
+        "model": {"id": MODEL_ID, "name": "resnet20"},
+        "dataset": {"id": DATASET_ID, "name": "cifar10"},
+        "specification": specification(),
+        "stages": stages,
+    }
