@@ -1,0 +1,49 @@
+"""How many MB of packed weights are packed and unpacked per second, for every width.
+
+    python -m benchmarks.packing [--codes 33554432]
+
+The bar is 200 MB/s each way on one core, counted in packed bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from core.deploy.packed_reader import packed_size, unpack_codes
+from core.deploy.packing import pack_codes
+
+REPEATS = 5
+
+
+def _best_s(run: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main() -> None:
+    """Print one line per width."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--codes", type=int, default=1 << 25)
+    count = parser.parse_args().codes
+    print("bits   pack MB/s  unpack MB/s   (best of 5, one core)")
+    for bits in (*range(1, 9), 16):
+        dtype = np.uint8 if bits <= 8 else np.uint16
+        codes = np.random.default_rng(bits).integers(0, 1 << bits, count, dtype=dtype)
+        packed = pack_codes(codes, bits)
+        megabytes = packed_size(count, bits) / 1e6
+        pack_s = _best_s(lambda codes=codes, bits=bits: pack_codes(codes, bits))
+        unpack_s = _best_s(lambda packed=packed, bits=bits: unpack_codes(packed, bits, count))
+        print(f"{bits:4d} {megabytes / pack_s:11.0f} {megabytes / unpack_s:12.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m bitfront` is the command `bitfront`."""
+
+from bitfront.command import main
+
+main()

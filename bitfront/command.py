@@ -1,0 +1,163 @@
+"""The command `bitfront`. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from core.errors import BitfrontError
+
+app = typer.Typer(
+    name="bitfront",
+    help="How few bits does each layer of a neural network need on a given chip?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Targets = Annotated[
+    list[str], typer.Option("--target", help="hardware; may be given several times (see: bitfront targets)")
+]
+Architecture = Annotated[
+    str | None, typer.Option(help="for .safetensors: the named architecture (see: bitfront methods)")
+]
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine and print the address; Ctrl-C stops it."""
+    from bitfront.supervisor import run_everything  # noqa: PLC0415
+    from core.settings import Settings  # noqa: PLC0415
+
+    run_everything(Settings())
+
+
+@app.command()
+def quantize(
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".onnx or .safetensors")],
+    data: Annotated[
+        list[Path], typer.Option(exists=True, dir_okay=False, help=".npz or .zip; several make one data set")
+    ],
+    out: Annotated[Path, typer.Option(help="where the results go; must not exist or be empty")],
+    target: Targets = ["bismo-cloud"],  # noqa: B006 - typer copies it
+    points: Annotated[int, typer.Option(min=1, max=64)] = 8,
+    method: Annotated[str, typer.Option(help="quantizer")] = "lsq",
+    strategy: Annotated[str, typer.Option(help="search strategy")] = "exact",
+    metric: Annotated[str, typer.Option(help="sensitivity metric")] = "hessian-trace",
+    epochs: Annotated[int, typer.Option(min=0, help="of fine-tuning; 0 only calibrates")] = 3,
+    bits: Annotated[str, typer.Option(help="widths to choose from, for example 2-8 or 4,8")] = "2-8",
+    at_most: Annotated[
+        float | None, typer.Option(help="latency on the first target, as a share of uniform 8/8")
+    ] = None,
+    architecture: Architecture = None,
+    preprocessing: Annotated[
+        Path | None, typer.Option(exists=True, help="JSON: scale, mean, std, channel_order, size")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="tasks that run at once")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
+) -> None:
+    """Find the bits of every layer, train, export, and compare: the service's stages in the terminal."""
+    from bitfront.quantize import QuantizeRequest, quantize_locally  # noqa: PLC0415
+
+    request = QuantizeRequest(
+        model=model, data=data, out=out, targets=target, points=points, method=method, strategy=strategy, metric=metric,
+        epochs=epochs, bits=parse_bits(bits), at_most=at_most, architecture=architecture, preprocessing=preprocessing,
+        seed=seed, processes=processes, device=device,
+    )  # fmt: skip
+    quantize_locally(request, console)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="where the results go")] = Path("bitfront-demo"),
+    processes: Annotated[int, typer.Option(min=1, max=256)] = 2,
+) -> None:
+    """Run the example (scanned digits) in the terminal."""
+    from uuid import NAMESPACE_URL, uuid5  # noqa: PLC0415
+
+    from bitfront.example import (  # noqa: PLC0415
+        example_dataset_path,
+        example_model_path,
+        example_preprocessing_path,
+        example_specification,
+    )
+    from bitfront.quantize import QuantizeRequest, quantize_locally  # noqa: PLC0415
+    from core.jobs.specification import JobSpecification  # noqa: PLC0415
+
+    model, data = example_model_path(), example_dataset_path()
+    body = example_specification(uuid5(NAMESPACE_URL, model.name), uuid5(NAMESPACE_URL, data.name))
+    specification = JobSpecification.model_validate(body)
+    request = QuantizeRequest(
+        model=model, data=[data], out=out, targets=list(specification.targets),
+        preprocessing=example_preprocessing_path(), processes=processes,
+    )  # fmt: skip
+    quantize_locally(request, console, specification)
+
+
+@app.command()
+def targets() -> None:
+    """List the hardware that can be searched for."""
+    from core.hardware.targets import load_targets  # noqa: PLC0415
+
+    table = Table("id", "name", "figures", "batch", "description", title="Targets")
+    for target in load_targets().values():
+        table.add_row(target.id, target.name, target.provenance, str(target.batch), target.description)
+    console.print(table)
+
+
+@app.command()
+def methods() -> None:
+    """List quantizers, observers, sensitivity metrics, strategies and architectures."""
+    from core.catalogue import load_catalogue  # noqa: PLC0415
+
+    catalogue = load_catalogue()
+    for kind in ("methods", "observers", "sensitivity_metrics", "strategies", "architectures"):
+        table = Table("id", "title", "paper", title=kind.replace("_", " "))
+        for card in catalogue[kind]:
+            table.add_row(card["id"], card["title"], card.get("paper", ""))
+        console.print(table)
+
+
+@app.command()
+def simulate(
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    target: Annotated[str, typer.Option(help="see: bitfront targets")],
+    bits: Annotated[str, typer.Option(help="weights/activations of every layer")] = "8/8",
+    architecture: Architecture = None,
+    csv: Annotated[Path | None, typer.Option(help="write the table of all widths, layers x bits x bits, here")] = None,
+) -> None:
+    """What a network costs on a target, layer by layer."""
+    from bitfront.simulate import simulate_model  # noqa: PLC0415
+
+    weight_bits, _, activation_bits = bits.partition("/")
+    if not (weight_bits.isdigit() and activation_bits.isdigit()):
+        raise typer.BadParameter(f"{bits!r} is not of the form 4/4", param_hint="--bits")
+    simulate_model(model, architecture, target, int(weight_bits), int(activation_bits), csv, console)
+
+
+def parse_bits(text: str) -> tuple[int, ...]:
+    """`2-8` or `2,4,8` as widths in increasing order. Raises typer.BadParameter."""
+    try:
+        first, dash, last = text.partition("-")
+        widths = range(int(first), int(last) + 1) if dash else (int(part) for part in text.split(","))
+        return tuple(sorted(set(widths)))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not of the form 2-8 or 2,4,8", param_hint="--bits") from None
+
+
+def main() -> None:
+    """Runs the command; an expected error is printed with what to do, and ends with status 1."""
+    try:
+        app()
+    except BitfrontError as error:
+        console.print(f"[bold red]{error.code}[/]: ", end="")
+        console.print(error.message, markup=False, highlight=False)
+        if error.hint:
+            console.print(f"What to do: {error.hint}", markup=False, highlight=False)
+        sys.exit(1)

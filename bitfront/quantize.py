@@ -1,0 +1,233 @@
+"""`bitfront quantize`: a whole job in the terminal, with progress and a final table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bitfront.local_run import LocalRun
+from core.catalogue import load_catalogue
+from core.data.preprocessing import Preprocessing
+from core.errors import Conflict, InvalidSpecification
+from core.hardware.targets import load_targets
+from core.jobs.plan import STAGES, PlannedTask
+from core.jobs.specification import JobSpecification
+from core.jobs.task import RESULT_FILE, DatasetFileInput, DatasetInput, ModelInput
+
+WORK_FOLDER = ".tasks"
+
+
+@dataclass(frozen=True)
+class QuantizeRequest:
+    """What was typed."""
+
+    model: Path
+    data: list[Path]
+    out: Path
+    targets: list[str]
+    points: int = 8
+    method: str = "lsq"
+    strategy: str = "exact"
+    metric: str = "hessian-trace"
+    epochs: int = 3
+    bits: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
+    at_most: float | None = None
+    architecture: str | None = None
+    preprocessing: Path | None = None
+    seed: int = 0
+    processes: int = 2
+    device: str = "cpu"
+
+
+def quantize_locally(request: QuantizeRequest, console: Console, specification: JobSpecification | None = None) -> None:
+    """Runs the job and leaves, in `request.out`, one folder per candidate and the tables.
+
+    `specification` stands for everything that the request says of the job itself, where it is given.
+    """
+    if request.out.exists() and any(request.out.iterdir()):
+        raise Conflict(f"{request.out} is not empty", hint="name another folder with --out, or empty this one")
+    model, dataset = _model_input(request), _dataset_input(request)
+    specification = specification or _specification(request, model)
+    run = LocalRun(specification, model, dataset, request.out / WORK_FOLDER, request.device)
+    with _StageBars(run.tasks, console) as bars:
+        run.run(request.processes, bars.update)
+    _collect(run, request.out)
+    _print_table(run, specification, console)
+    for position, reason in run.failures.items():
+        console.print(f"{run.directories[position].name} failed: {reason}", markup=False)
+    console.print(f"Files: {request.out}", markup=False)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_input(request: QuantizeRequest) -> ModelInput:
+    preprocessing = None
+    if request.preprocessing is not None:
+        try:
+            preprocessing = Preprocessing.model_validate(json.loads(request.preprocessing.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, ValidationError) as error:
+            raise InvalidSpecification(
+                f"{request.preprocessing} does not describe a preprocessing: {error}",
+                hint='for example {"scale": 255, "mean": [0.5], "std": [0.5], "channel_order": "gray"}',
+            ) from error
+    return ModelInput(
+        path=request.model.resolve(),
+        filename=request.model.name,
+        architecture=request.architecture,
+        preprocessing=preprocessing,
+        sha256=_sha256(request.model),
+    )
+
+
+def _dataset_input(request: QuantizeRequest) -> DatasetInput:
+    files = [DatasetFileInput(path=path.resolve(), filename=path.name, sha256=_sha256(path)) for path in request.data]
+    return DatasetInput(files=files)
+
+
+def _specification(request: QuantizeRequest, model: ModelInput) -> JobSpecification:
+    constraint = {
+        "metric": "latency",
+        "target": request.targets[0],
+        "relative_to": "uniform-8",
+        "at_most": request.at_most,
+    }
+    try:
+        specification = JobSpecification.model_validate({
+            "model_id": uuid.uuid5(uuid.NAMESPACE_URL, model.sha256),
+            "dataset_id": uuid.uuid5(uuid.NAMESPACE_URL, request.data[0].name),
+            "targets": request.targets,
+            "bits": {"weights": request.bits, "activations": request.bits},
+            "quantizer": {"method": request.method},
+            "sensitivity": {"metric": request.metric},
+            "search": {
+                "strategy": request.strategy,
+                "points": request.points,
+                "constraints": [constraint] if request.at_most is not None else [],
+            },
+            "training": {"epochs": request.epochs} if request.epochs else None,
+            "seed": request.seed,
+        })  # fmt: skip
+    except ValidationError as error:
+        raise InvalidSpecification(str(error)) from error
+    _check_names(specification)
+    return specification
+
+
+def _check_names(specification: JobSpecification) -> None:
+    catalogue = load_catalogue()
+    chosen = [
+        ("target", target, list(load_targets())) for target in specification.targets
+    ] + [
+        (kind, name, [card["id"] for card in catalogue[key]])
+        for kind, name, key in (
+            ("method", specification.quantizer.method, "methods"),
+            ("strategy", specification.search.strategy, "strategies"),
+            ("metric", specification.sensitivity.metric, "sensitivity_metrics"),
+            ("observer", specification.calibration.observer, "observers"),
+        )
+    ]  # fmt: skip
+    for kind, name, known in chosen:
+        if name not in known:
+            raise InvalidSpecification(f"there is no {kind} {name!r}", hint="one of: " + ", ".join(known))
+
+
+class _StageBars:
+    """One progress bar per stage."""
+
+    def __init__(self, tasks: list[PlannedTask], console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.fields[message]}"), console=console,
+        )  # fmt: skip
+        totals = Counter(task.stage for task in tasks)
+        self._bars: dict[str, TaskID] = {
+            stage: self._progress.add_task(stage, total=totals[stage], start=False, message="")
+            for stage in STAGES
+            if stage in totals
+        }
+        self._fractions: dict[PlannedTask, float] = {}
+
+    def __enter__(self) -> _StageBars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, task: PlannedTask, fraction: float, message: str) -> None:
+        """One task is that far."""
+        self._fractions[task] = max(fraction, self._fractions.get(task, 0.0))
+        bar = self._bars[task.stage]
+        done = sum(value for other, value in self._fractions.items() if other.stage == task.stage)
+        self._progress.start_task(bar)
+        self._progress.update(bar, completed=round(done, 2), message="" if fraction >= 1 else message)
+
+
+def _collect(run: LocalRun, out: Path) -> None:
+    """Copies each candidate's files to a folder with its name, and the job's tables beside them."""
+    search = run.result("search") or {"candidates": []}
+    for candidate in search["candidates"]:
+        files = run.directory("export", candidate["point"])
+        if files is not None and (files / RESULT_FILE).exists():
+            shutil.copytree(files, out / candidate["name"], ignore=shutil.ignore_patterns(RESULT_FILE, "checkpoints"))
+    report = run.directory("report")
+    if report is not None:
+        for file in ("candidates.csv", "provenance.json"):
+            shutil.copy(report / file, out / file)
+
+
+def _print_table(run: LocalRun, specification: JobSpecification, console: Console) -> None:
+    target = specification.targets[0]
+    report, inspected = run.result("report") or {}, run.result("inspect") or {}
+    on_front = report.get("on_front", {}).get(target, [])
+    table = Table(
+        "",
+        "candidate",
+        "latency ms",
+        "size kB",
+        "accuracy calibrated",
+        "trained",
+        "ONNX agrees",
+        title=f"{target} (simulated)",
+    )
+    candidates = (run.result("search") or {"candidates": []})["candidates"]
+    for candidate in sorted(candidates, key=lambda candidate: float(candidate["costs"][target]["latency_s"])):
+        point = candidate["point"]
+        table.add_row(
+            "●" if point in on_front else "",
+            candidate["name"],
+            f"{candidate['costs'][target]['latency_s'] * 1e3:.4g}",
+            f"{candidate['size_bytes'] / 1e3:.4g}",
+            _accuracy(run.result("evaluate", point), "calibrated"),
+            _accuracy(run.result("finetune", point), "trained"),
+            _agreement(run.result("export", point)),
+        )
+    console.print(table)
+    if inspected:
+        console.print(
+            f"Float accuracy {inspected['float']['report']['accuracy']:.2%} on the split report; ● on the front"
+        )
+
+
+def _accuracy(result: dict[str, Any] | None, stage: str) -> str:
+    measured = (result or {}).get("measured", {}).get(stage)
+    return "—" if not measured else f"{measured['report']['accuracy']:.2%}"
+
+
+def _agreement(result: dict[str, Any] | None) -> str:
+    parity = (result or {}).get("parity")
+    return "—" if not parity else f"{parity['agreement']:.2%}"
