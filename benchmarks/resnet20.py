@@ -105,7 +105,7 @@ def searched_policy(loaded: LoadedModel, calibration: Calibration, train: Split)
 def quantized(loaded: LoadedModel, policy: Policy, calibration: Calibration) -> fx.GraphModule:
     """After calibration, with the default method."""
     choice = SPECIFICATION.quantizer
-    return quantize(loaded, policy, calibration, method=choice.method, granularity=choice.granularity)
+    return quantize(loaded, policy, calibration, choice)
 
 
 def fine_tuned(loaded: LoadedModel, policy: Policy, calibration: Calibration, dataset: Dataset) -> Evaluation:

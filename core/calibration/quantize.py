@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from core.calibration.calibration import Calibration
 from core.errors import InvalidInput, InvalidSpecification
@@ -10,35 +11,77 @@ from core.graph.inventory import Layer
 from core.graph.loaded_model import LoadedModel
 from core.graph.placement import ActivationSite, place_quantizers
 from core.graph.quantized_layers import QuantizedLayer
+from core.graph.vocabulary import BATCH_NORM_TYPES
+from core.jobs.specification import QuantizerChoice
 from core.policy import LayerBits, Policy
-from core.quantizers.base import ActivationQuantizer, Passthrough, WeightQuantizer
-from core.quantizers.registry import Method, method_by_id
-from core.quantizers.uniform import UniformActivationQuantizer
+from core.quantizers.base import ActivationQuantizer, Passthrough, WeightQuantizer, reduced_dimensions
+from core.quantizers.method import Method
+from core.quantizers.plain import PlainActivationQuantizer
+from core.quantizers.registry import chosen_method
 
 
-def quantize(
-    loaded: LoadedModel, policy: Policy, calibration: Calibration, *, method: str, granularity: str
-) -> fx.GraphModule:
-    """A copy of the network in eval mode whose weights and activations are rounded as the policy says."""
-    chosen = method_by_id(method)
+def quantize(loaded: LoadedModel, policy: Policy, calibration: Calibration, choice: QuantizerChoice) -> fx.GraphModule:
+    """A copy of the network in eval mode whose weights and activations are rounded as the policy says.
+
+    Where a method moves the weights out of their scale and a batch norm follows, its running statistics move along,
+    so that the network computes about the same before any training.
+    """
+    chosen = chosen_method(choice)
 
     def weights(layer: Layer) -> nn.Module:
-        return weight_quantizer(chosen, layer, _of_layer(policy, layer.name).weights, granularity)
+        bits = _of_layer(policy, layer.name).weights
+        return weight_quantizer(chosen, layer, bits, choice.granularity, normalised=layer.batch_norm is not None)
 
     def activations(site: ActivationSite) -> nn.Module:
         return _activation_quantizer(chosen, site, _site_bits(policy, site), calibration)
 
     model = place_quantizers(loaded.module, weights, activations).to(device_of(loaded.module))
-    for layer in model.modules():
-        if isinstance(layer, QuantizedLayer) and isinstance(layer.weight_quantizer, WeightQuantizer):
-            layer.weight_quantizer.initialise(layer.layer.weight)  # type: ignore[arg-type]
+    for layer in loaded.inventory.layers:
+        _start(model, layer, moves_scale=chosen.card.needs_following_normalisation)
     return model.eval()
 
 
-def weight_quantizer(method: Method, layer: Layer, bits: int | tuple[int, ...], granularity: str) -> nn.Module:
-    """The quantizer of a layer's weight. A transposed convolution has its output channels second."""
-    axis = 1 if layer.kind == "conv_transpose2d" else 0
-    return method.make_weight_quantizer(bits, granularity, layer.weight_shape[axis], axis)
+def weight_quantizer(
+    method: Method, layer: Layer, bits: int | tuple[int, ...], granularity: str, *, normalised: bool
+) -> nn.Module:
+    """The quantizer of a layer's weight; `normalised`: whether a batch norm makes good for another scale."""
+    axis = output_axis(layer)
+    return method.make_weight_quantizer(bits, granularity, layer.weight_shape[axis], axis, normalised=normalised)
+
+
+def output_axis(layer: Layer) -> int:
+    """The dimension of the output channels: a transposed convolution has them second."""
+    return 1 if layer.kind == "conv_transpose2d" else 0
+
+
+@torch.no_grad()
+def _start(model: fx.GraphModule, layer: Layer, *, moves_scale: bool) -> None:
+    """Initialise a layer's quantizer, give the layer its starting weight, and let its batch norm follow."""
+    quantized = model.get_submodule(layer.name)
+    if not isinstance(quantized, QuantizedLayer) or not isinstance(quantized.weight_quantizer, WeightQuantizer):
+        return
+    quantizer, weight = quantized.weight_quantizer, quantized.layer.get_parameter("weight")
+    exact = weight.clone()
+    quantizer.initialise(exact)
+    weight.copy_(quantizer.starting_weight(exact))
+    if moves_scale and layer.batch_norm is not None:
+        factor = _change_of_scale(exact, quantizer(weight), output_axis(layer))
+        _scale_statistics(model.get_submodule(layer.batch_norm), factor)
+        if quantized.layer.bias is not None:
+            quantized.layer.bias.mul_(factor)  # type: ignore[operator]
+
+
+def _change_of_scale(exact: Tensor, rounded: Tensor, axis: int) -> Tensor:
+    """Per output channel: the factor that brings the float weight closest to the rounded one; 1 for a dead channel."""
+    dimensions = reduced_dimensions(axis, exact.dim())
+    product, power = (exact * rounded).sum(dimensions), exact.square().sum(dimensions)
+    return torch.where((product > 0) & (power > 0), product / power, torch.ones_like(power))
+
+
+def _scale_statistics(norm: nn.Module, factor: Tensor) -> None:
+    if isinstance(norm, BATCH_NORM_TYPES) and norm.running_mean is not None and norm.running_var is not None:
+        norm.running_mean.mul_(factor)
+        norm.running_var.mul_(factor.square())
 
 
 def device_of(module: nn.Module) -> str:
@@ -71,7 +114,7 @@ def _activation_quantizer(method: Method, site: ActivationSite, bits: int, calib
     if site.role == "layer":
         quantizer = method.make_activation_quantizer(bits, site.signed)
     elif bits != Passthrough.bits:
-        quantizer = UniformActivationQuantizer(bits, site.signed)
+        quantizer = PlainActivationQuantizer(bits, site.signed)
     if isinstance(quantizer, ActivationQuantizer):
         quantizer.initialise(calibration.sites[site.name])
     return quantizer

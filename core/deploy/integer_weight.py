@@ -2,6 +2,8 @@
 
     value[c] = scale[c] * code + offset[c],   code = low[c] + step[c] * field,   0 <= field < 2^bits[c]
 
+or, where a method's levels are not equally far apart, code = levels[field], the same levels in all channels.
+
 Scaling a channel (absorbing batch norm) never changes its integers but for their sign. C is the number of output
 channels, `axis` their dimension in the weight.
 """
@@ -25,7 +27,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class IntegerWeight:
-    """`codes` int32 in the weight's shape; all else of shape [C]."""
+    """`codes` int32 in the weight's shape; `levels` ascending, at most 2^bits; all else of shape [C]."""
 
     codes: NDArray[np.int32]
     axis: int
@@ -35,6 +37,7 @@ class IntegerWeight:
     step: Integers
     scale: Floats
     offset: Floats
+    levels: Integers | None = None
 
     @property
     def has_offset(self) -> bool:
@@ -53,7 +56,10 @@ class IntegerWeight:
 
     def fields(self) -> NDArray[np.uint16]:
         """[C, weights per channel] unsigned: what is stored in `bits` bits."""
-        fields = (self.codes - self.spread(self.low)) // self.spread(self.step)
+        if self.levels is not None:
+            fields = np.searchsorted(self.levels, self.codes)
+        else:
+            fields = (self.codes - self.spread(self.low)) // self.spread(self.step)
         rows: NDArray[np.int64] = np.moveaxis(fields, self.axis, 0).reshape(len(self.bits), -1)
         return rows.astype(np.uint16)
 
@@ -73,7 +79,10 @@ class IntegerWeight:
     def _holds_negated(self) -> NDArray[np.bool_]:
         others = tuple(dimension for dimension in range(self.codes.ndim) if dimension != self.axis)
         within = (-self.codes.max(others) >= self.low) & (-self.codes.min(others) <= self.high)
-        held: NDArray[np.bool_] = within & ((2 * self.low) % self.step == 0)
+        on_grid = (2 * self.low) % self.step == 0
+        if self.levels is not None:
+            on_grid = np.full(len(within), np.array_equal(-self.levels[::-1], self.levels))
+        held: NDArray[np.bool_] = within & on_grid
         return held
 
 
@@ -83,7 +92,7 @@ def integer_weight(layer: QuantizedLayer, axis: int) -> IntegerWeight | None:
     if not isinstance(quantizer, WeightQuantizer):
         return None
     weight = cast(Tensor, layer.layer.weight)
-    return _without_half_offset(_from_tensors(quantizer.integers(weight.detach()), axis))
+    return _from_tensors(quantizer.integers(weight.detach()), axis)
 
 
 def _from_tensors(quantized: QuantizedTensor, axis: int) -> IntegerWeight:
@@ -92,24 +101,10 @@ def _from_tensors(quantized: QuantizedTensor, axis: int) -> IntegerWeight:
     def per_channel(values: Tensor, dtype: Any) -> NDArray[Any]:
         return np.broadcast_to(values.detach().cpu().numpy().reshape(-1), codes.shape[axis]).astype(dtype)
 
-    bits, low, high = (per_channel(part, np.int64) for part in (quantized.bits, quantized.low, quantized.high))
+    grid = {name: per_channel(getattr(quantized, name), np.int64) for name in ("bits", "low", "high", "step")}
     scale, offset = per_channel(quantized.scale, np.float32), per_channel(quantized.offset, np.float32)
-    return IntegerWeight(codes, axis, bits, low, high, np.ones_like(bits), scale, offset)
-
-
-def _without_half_offset(weight: IntegerWeight) -> IntegerWeight:
-    """Two levels that lie symmetrically around zero, offset -scale / 2: codes -1 and +1 of half the scale, exactly."""
-    halves = (weight.bits == 1) & (weight.offset == -weight.scale / 2) & (weight.low == 0)
-    if not halves.any():
-        return weight
-    return replace(
-        weight,
-        codes=np.where(weight.spread(halves), 2 * weight.codes - 1, weight.codes).astype(np.int32),
-        low=np.where(halves, -1, weight.low),
-        step=np.where(halves, 2, weight.step),
-        scale=np.where(halves, weight.scale / 2, weight.scale).astype(np.float32),
-        offset=np.where(halves, 0, weight.offset).astype(np.float32),
-    )
+    levels = None if quantized.levels is None else quantized.levels.cpu().numpy().astype(np.int64)
+    return IntegerWeight(codes, axis, scale=scale, offset=offset, levels=levels, **grid)
 
 
 def output_axis(layer: nn.Module) -> int:

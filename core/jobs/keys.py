@@ -38,7 +38,7 @@ _SOURCES: dict[str, tuple[str, ...]] = {
 }
 _SETTINGS: dict[str, tuple[str, ...]] = {
     "inspect": ("seed",),
-    "calibrate": ("calibration", "quantizer.residual_bits", "quantizer.method", "quantizer.granularity", "seed"),
+    "calibrate": ("calibration", "quantizer.residual_bits", "seed"),
     "traces": ("sensitivity.budget_s", "sensitivity.samples", "seed"),
     "sensitivity": ("sensitivity", "quantizer", "bits", "seed"),
     "costs": ("targets", "bits"),

@@ -51,6 +51,17 @@ class QuantizerChoice(_Part):
     residual_bits: Literal[8, 16] = Field(
         default=16, description="width of the operands of additions in residual networks"
     )
+    settings: dict[Name, bool | int | float | str] = Field(
+        default_factory=dict, max_length=50, description="what the method itself lets you set; see its card"
+    )
+    scale_adjustment: bool | None = Field(
+        default=None,
+        description="SAT's rescaling of layers without a batch norm behind them; null leaves it to the method",
+    )
+    insert_normalisation: bool = Field(
+        default=False,
+        description="put a batch norm, which changes nothing at first, behind layers that came without one",
+    )
 
 
 class CalibrationChoice(_Part):
@@ -113,21 +124,77 @@ class SearchChoice(_Part):
 
 
 class TrainingChoice(_Part):
-    """Quantization-aware training of every point and baseline."""
+    """Quantization-aware training of every point and baseline: a recipe whose parts can be combined."""
 
     epochs: int = Field(default=3, ge=1, le=1000, description="passes over the train split for each candidate")
+    batch_size: int = Field(
+        default=64, ge=1, le=4096, description="images in one step; at least 2, batch norm needs a spread"
+    )
+    optimiser: Literal["sgd", "adam"] = Field(default="sgd", description="sgd is with Nesterov momentum")
     learning_rate: float = Field(default=0.01, gt=0, le=10, description="of the weights, at the start")
-    batch_size: int = Field(default=64, ge=1, le=4096, description="images in one step")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd, and the first moment's decay of adam")
     weight_decay: float = Field(default=1e-4, ge=0, le=1, description="pull of the weights towards zero")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of stochastic gradient descent")
+    quantizer_rate: float = Field(
+        default=0.1, ge=0, le=10, description="learning rate of steps, ranges and the like, as a share of the weights'"
+    )
+    quantizer_weight_decay: float = Field(
+        default=0.0, ge=0, le=1, description="pull of what quantizers learn towards zero, as PACT's papers use on alpha"
+    )
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        default="cosine", description="how the learning rate falls: smoothly to zero, in steps, or not at all"
+    )
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.5, 0.75), max_length=20, description="shares of the training after which a step schedule steps down"
+    )
+    step_factor: float = Field(default=0.1, gt=0, lt=1, description="what one step multiplies the learning rate by")
+    warmup_epochs: float = Field(
+        default=0.0, ge=0, le=100, description="epochs in which the learning rate rises from zero, before the schedule"
+    )
+    gradient_clip: float | None = Field(
+        default=5.0, gt=0, le=1e6, description="largest norm of all gradients together; null for no limit"
+    )
     distillation: bool = Field(
         default=True, description="learn from the outputs of the float network as well as from the labels"
+    )
+    distillation_share: float = Field(
+        default=0.9, gt=0, le=1, description="of the loss that comes from the float network's outputs"
     )
     temperature: float = Field(default=4.0, gt=0, le=100, description="softens the outputs that distillation compares")
     augmentation: Literal["none", "flip-crop"] = Field(
         default="none",
         description="flip-crop mirrors and shifts images; leave it off where mirroring changes the class",
     )
+    progressive_bits: tuple[Bits, ...] = Field(
+        default=(),
+        max_length=8,
+        description="widths to pass on the way down, falling, an equal share of the epochs each: QIL's 5, 4, 3",
+    )
+    block_order: Literal["together", "most-sensitive-first"] = Field(
+        default="together",
+        description="quantize all blocks at once, or one after the other from the most sensitive on, as HAWQ does",
+    )
+    batch_norm_batches: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="batches of the train split from which batch-norm statistics are measured anew after training",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="bfloat16 computes convolutions and products in half the bits while training"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, le=1000, description="epochs without a better select accuracy after which training stops"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingChoice:
+        if self.batch_size == 1:
+            raise ValueError("a batch of one image has no spread to normalise with; choose a batch size of 2 or more")
+        if list(self.progressive_bits) != sorted(set(self.progressive_bits), reverse=True):
+            raise ValueError("progressive_bits must fall, for example 5, 4, 3")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise, for example 0.5, 0.75")
+        return self
 
 
 class JobSpecification(_Part):

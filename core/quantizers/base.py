@@ -18,11 +18,12 @@ from core.quantizers.site_range import ActivationGrid, SiteRange
 
 @dataclass(frozen=True)
 class QuantizedTensor:
-    """Integers of one weight tensor.
+    """Integers of one weight tensor: value = scale * code + offset.
 
-    `codes` int32, the weight's shape; `0 <= codes - low < 2 ** bits` in every group.
+    `codes` int32, the weight's shape: in every group `low`, `low + step`, ... `high`, at most 2^bits of them; or one of
+    `levels` (int32, ascending, at most 2^bits), where a method's levels are not equally far apart.
     `scale`, `offset` float32, one value or one per channel along `axis`; `offset` is 0 for symmetric grids.
-    `bits`, `low`, `high` int32, of the same shape as `scale`.
+    `bits`, `low`, `high`, `step` int32, of the same shape as `scale`.
     """
 
     codes: Tensor
@@ -32,6 +33,27 @@ class QuantizedTensor:
     bits: Tensor
     low: Tensor
     high: Tensor
+    step: Tensor
+    levels: Tensor | None = None
+
+    @classmethod
+    def of_one_width(
+        cls,
+        codes: Tensor,
+        scale: Tensor,
+        axis: int | None,
+        bits: int,
+        code_range: tuple[int, int],
+        *,
+        offset: Tensor | None = None,
+        step: int = 1,
+        levels: Tensor | None = None,
+    ) -> QuantizedTensor:
+        """All groups have the same width and grid; `scale` may still have its dimensions of size 1."""
+        scale = scale.detach().reshape(() if axis is None else (-1,))
+        offset = torch.zeros_like(scale) if offset is None else offset.detach().reshape(scale.shape)
+        width, low, high, apart = (filled(scale, value) for value in (bits, *code_range, step))
+        return cls(codes.detach().to(torch.int32), scale, offset, axis, width, low, high, apart, levels)
 
     def dequantize(self) -> Tensor:
         """The weight that training saw, float32: `scale * codes + offset`, each operation rounded once."""
@@ -57,8 +79,12 @@ class WeightQuantizer(nn.Module):
         self.bits = bits if isinstance(bits, int) else tuple(bits)
         self.axis = axis
 
+    def starting_weight(self, weight: Tensor) -> Tensor:
+        """The latent weight that training starts from: the float one, unless the method works in a fixed range."""
+        return weight
+
     def initialise(self, weight: Tensor) -> None:
-        """Set what is learned, or fixed from the float weight. Nothing for methods that look at every weight anew."""
+        """Set what is learned, from the float weight. Nothing for methods that look at every weight anew."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight on its grid, float32, the same shape; differentiable as the method's paper says."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from core.quantizers.base import QuantizedTensor, WeightQuantizer, filled, reduced_dimensions
+from core.quantizers.base import QuantizedTensor, WeightQuantizer, reduced_dimensions
 
 
 class _Binarise(torch.autograd.Function):
@@ -35,7 +35,7 @@ class _Binarise(torch.autograd.Function):
 
 
 class BinaryWeightQuantizer(WeightQuantizer):
-    """Codes 0 and 1 stand for -alpha and +alpha: scale 2 * alpha, offset -alpha, both exact in float."""
+    """Codes -1 and +1, two apart; the scale is alpha."""
 
     def __init__(self, axis: int | None) -> None:
         super().__init__(1, axis)
@@ -49,9 +49,6 @@ class BinaryWeightQuantizer(WeightQuantizer):
         return result
 
     def integers(self, weight: Tensor) -> QuantizedTensor:
-        """Codes 0 and 1."""
-        alpha = self._alpha(weight).reshape(-1)
-        alpha = alpha if self.axis is not None else alpha.reshape(())
-        codes = (weight.detach() >= 0).to(torch.int32)
-        low, high = filled(alpha, 0), filled(alpha, 1)
-        return QuantizedTensor(codes, 2 * alpha, -alpha, self.axis, filled(alpha, 1), low, high)
+        """Codes -1 and +1."""
+        codes = torch.where(weight.detach() >= 0, 1, -1)
+        return QuantizedTensor.of_one_width(codes, self._alpha(weight), self.axis, 1, (-1, 1), step=2)

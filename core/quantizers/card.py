@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Granularity = Literal["tensor", "channel"]
+Granularity = Literal["tensor", "channel", "kernel"]
+ALL_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 class MethodCard(BaseModel):
@@ -19,14 +20,25 @@ class MethodCard(BaseModel):
     paper: str
     link: str
     summary: str
-    weight_bits: tuple[int, ...]
-    activation_bits: tuple[int, ...]
-    granularities: tuple[Granularity, ...]
+    weight_bits: tuple[int, ...] = ALL_BITS
+    activation_bits: tuple[int, ...] = ALL_BITS
+    paper_bits: str = Field(description="the widths that the paper reports results for, in words")
+    granularities: tuple[Granularity, ...] = Field(
+        description="tensor or channel: what shares a scale; kernel: output channels may have widths of their own"
+    )
     learned: tuple[str, ...] = Field(default=(), description="what training learns besides the weights")
+    uniform: bool = Field(default=True, description="whether neighbouring weight levels are equally far apart")
     zero_level: bool = Field(description="whether zero is a level of the weight grid from 2 bits on")
     lowest_level: bool = Field(description="whether the signed weight grid holds -2^(b-1)")
-    needs_following_normalisation: bool
+    projects_weights: bool = Field(description="whether rounding a rounded weight again changes nothing")
+    projects_activations: bool = Field(default=True, description="the same of activations")
+    needs_following_normalisation: bool = Field(
+        description="whether weights leave their scale, so that a batch norm must follow; the last layer excepted, "
+        "whose scale is restored"
+    )
     one_bit: str = Field(description="what stands in where a uniform grid of one bit degenerates")
+    first_last: str = Field(description="what the paper does with the first and the last layer")
+    recipe: str = Field(default="", description="how the paper trains")
     reconstruction: bool = Field(default=False, description="whether any formula is not the paper's own")
     reconstruction_notes: str = ""
-    settings_schema: dict[str, Any] = Field(default_factory=dict)
+    settings_schema: dict[str, Any] = Field(default_factory=dict, description="JSON schema of the method's settings")

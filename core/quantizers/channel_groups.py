@@ -31,9 +31,9 @@ class PrunedWeightQuantizer(WeightQuantizer):
     def integers(self, weight: Tensor) -> QuantizedTensor:
         """Code 0, scale 1."""
         scale = torch.ones(self.channels, device=weight.device)
-        zero = filled(scale, 0)
+        zero, one = filled(scale, 0), filled(scale, 1)
         codes = torch.zeros_like(weight, dtype=torch.int32)
-        return QuantizedTensor(codes, scale, torch.zeros_like(scale), self.axis, zero, zero, zero)
+        return QuantizedTensor(codes, scale, torch.zeros_like(scale), self.axis, zero, zero, zero, one)
 
 
 class ChannelGroupsWeightQuantizer(WeightQuantizer):
@@ -64,6 +64,10 @@ class ChannelGroupsWeightQuantizer(WeightQuantizer):
     def _in_order(self, parts: Sequence[Tensor], axis: int) -> Tensor:
         return torch.cat(list(parts), axis).index_select(axis, self.order.argsort())
 
+    def starting_weight(self, weight: Tensor) -> Tensor:
+        """Each group's, for its own channels."""
+        return self._in_order([group.starting_weight(part) for group, part in self._parts(weight)], self.axis)
+
     def initialise(self, weight: Tensor) -> None:
         """Each group on its own channels."""
         for group, part in self._parts(weight):
@@ -74,12 +78,14 @@ class ChannelGroupsWeightQuantizer(WeightQuantizer):
         return self._in_order([group(part) for group, part in self._parts(weight)], self.axis)
 
     def integers(self, weight: Tensor) -> QuantizedTensor:
-        """Codes of all groups; scale, offset, bits and limits per channel."""
+        """Codes of all groups; scale, offset, bits, limits and step per channel, also where a group shares them."""
         parts = [group.integers(part) for group, part in self._parts(weight)]
         codes = self._in_order([part.codes for part in parts], self.axis)
-        names = ("scale", "offset", "bits", "low", "high")
-        scale, offset, bits, low, high = (self._in_order([getattr(part, name) for part in parts], 0) for name in names)
-        return QuantizedTensor(codes, scale, offset, self.axis, bits, low, high)
+        per_channel = (
+            self._in_order([getattr(part, name).expand(size) for part, size in zip(parts, self.sizes, strict=True)], 0)
+            for name in ("scale", "offset", "bits", "low", "high", "step")
+        )
+        return QuantizedTensor(codes, next(per_channel), next(per_channel), self.axis, *per_channel)
 
     def project(self) -> None:
         """Each group on its own."""

@@ -27,10 +27,10 @@ from core.quantizers.base import (
     ActivationQuantizer,
     QuantizedTensor,
     WeightQuantizer,
-    filled,
     reduced_dimensions,
 )
 from core.quantizers.card import MethodCard
+from core.quantizers.method import Method, MethodSettings
 from core.quantizers.site_range import ActivationGrid, SiteRange
 from core.quantizers.uniform_kernel import round_to_grid
 
@@ -46,13 +46,14 @@ CARD = MethodCard(
     link="https://www.mdpi.com/2079-9292/14/18/3686",
     summary="Limits that adapt to mean and spread of each layer or channel, then normalisation. Nothing is learned "
     "besides the weights.",
-    weight_bits=(1, 2, 3, 4, 5, 6, 7, 8),
-    activation_bits=(1, 2, 3, 4, 5, 6, 7, 8),
-    granularities=("tensor", "channel"),
+    paper_bits="1 to 8, fixed and mixed (the abstract); figures at 2, 3, 4, 5 and 8",
+    granularities=("tensor", "channel", "kernel"),
     zero_level=False,
     lowest_level=False,
+    projects_weights=False,
     needs_following_normalisation=False,
     one_bit="weights: mean + mean distance * sign; activations: {0, limit}",
+    first_last="unpublished; 8 bits here unless set otherwise",
     reconstruction=True,
     reconstruction_notes="Only the paper's abstract is public. The statistics, the limits of k standard deviations, "
     "the rounding and the gradient are our reconstruction; its accuracy must not be read as the paper's.",
@@ -107,8 +108,7 @@ class HadqWeightQuantizer(WeightQuantizer):
         """Codes 0 to 2^b - 1; the offset is the lower limit."""
         lower, upper, scale = self._range(weight)
         codes = _codes_between(weight.detach(), lower, upper, scale).to(torch.int32)
-        shape = () if self.axis is None else (-1,)
-        return _with_facts(codes, scale.reshape(shape), lower.reshape(shape), self.axis, self.bits)
+        return QuantizedTensor.of_one_width(codes, scale, self.axis, self.bits, (0, 2**self.bits - 1), offset=lower)
 
 
 class HadqBinaryWeightQuantizer(WeightQuantizer):
@@ -135,9 +135,8 @@ class HadqBinaryWeightQuantizer(WeightQuantizer):
     def integers(self, weight: Tensor) -> QuantizedTensor:
         """Codes 0 and 1; the offset is the lower level."""
         mean, scale, lower = self._levels(weight)
-        shape = () if self.axis is None else (-1,)
         codes = (weight.detach() >= mean).to(torch.int32)
-        return _with_facts(codes, scale.reshape(shape), lower.reshape(shape), self.axis, 1)
+        return QuantizedTensor.of_one_width(codes, scale, self.axis, 1, (0, 1), offset=lower)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -151,11 +150,6 @@ class _StraightThrough(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         return g, None
-
-
-def _with_facts(codes: Tensor, scale: Tensor, offset: Tensor, axis: int | None, bits: int) -> QuantizedTensor:
-    low, high = filled(scale, 0), filled(scale, 2**bits - 1)
-    return QuantizedTensor(codes, scale, offset, axis, filled(scale, bits), low, high)
 
 
 class HadqActivationQuantizer(ActivationQuantizer):
@@ -198,3 +192,14 @@ class HadqActivationQuantizer(ActivationQuantizer):
         scale, zero_point, low, high = self._grid()
         scale = torch.tensor(scale).item()  # as forward sees it, in float32
         return ActivationGrid(scale=scale, zero_point=zero_point, low=low, high=high)
+
+
+def _weights(bits: int, axis: int | None, channels: int, _: MethodSettings) -> WeightQuantizer:
+    return HadqBinaryWeightQuantizer(axis) if bits == 1 else HadqWeightQuantizer(bits, axis)
+
+
+def _activations(bits: int, signed: bool, _: MethodSettings) -> ActivationQuantizer:
+    return HadqActivationQuantizer(bits, signed)
+
+
+METHOD = Method(CARD, _weights, _activations)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
 
 
 class ActivationGrid(BaseModel):
-    """A uniform grid: value = (clip(round(x / scale) + zero_point, low, high) - zero_point) * scale."""
+    """How a tensor becomes integers, and what they mean: value = (code - zero_point) * scale + offset.
+
+    Which code an x gets:
+    - nearest: clip(round((x - offset) / scale) + zero_point, low, high), halves to even; `up` rounds up instead;
+    - with `thresholds`, ascending: the code at position (number of thresholds <= x), from `levels` or from low upwards.
+    `levels`: the codes in use, ascending, where they are not every integer from low to high.
+    All arithmetic is float32, each operation rounded once.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -16,6 +28,34 @@ class ActivationGrid(BaseModel):
     zero_point: int = 0
     low: int
     high: int
+    offset: float = 0.0
+    rounding: Literal["nearest", "up"] = "nearest"
+    thresholds: tuple[float, ...] = ()
+    levels: tuple[int, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is what ONNX's QuantizeLinear computes."""
+        return self.offset == 0 and self.rounding == "nearest" and not self.thresholds and not self.levels
+
+    def codes(self, x: Floats) -> Integers:
+        """The integers of any array."""
+        x = np.asarray(x, np.float32)
+        if self.thresholds:
+            position = np.searchsorted(np.array(self.thresholds, np.float32), x, side="right")
+            table = np.array(self.levels or range(self.low, self.high + 1), np.int32)
+            found: Integers = table[position]
+            return found
+        steps = (x - np.float32(self.offset)) / np.float32(self.scale)
+        rounded = np.ceil(steps) if self.rounding == "up" else np.rint(steps)
+        clipped: Integers = np.clip(rounded + np.float32(self.zero_point), self.low, self.high).astype(np.int32)
+        return clipped
+
+    def values(self, codes: Integers) -> Floats:
+        """What the integers mean, float32."""
+        scaled = (codes - self.zero_point).astype(np.float32) * np.float32(self.scale)
+        values: Floats = scaled + np.float32(self.offset)
+        return values
 
 
 class SiteRange(BaseModel):

@@ -23,8 +23,9 @@ from core.errors import InvalidInput, UnsupportedModel
 from core.graph.loaded_model import LoadedModel
 from core.graph.placement import place
 from core.graph.vocabulary import layer_nodes
+from core.jobs.specification import QuantizerChoice
 from core.jobs.task import Reporter
-from core.quantizers.registry import method_by_id
+from core.quantizers.registry import chosen_method
 from core.sensitivity.chunks import Batch, chunks
 from core.sensitivity.perturbation import rounded_weight
 from core.sensitivity.shared_prefix import SharedPrefix
@@ -100,18 +101,18 @@ class ActivationTrial:
 Trial = WeightTrial | ActivationTrial
 
 
-def weight_trials(loaded: LoadedModel, method: str, granularity: str, bits: Sequence[int]) -> list[WeightTrial]:
+def weight_trials(loaded: LoadedModel, choice: QuantizerChoice, bits: Sequence[int]) -> list[WeightTrial]:
     """Every layer at every width, weights rounded as before any training."""
     nodes = {str(node.target): node for node in layer_nodes(loaded.module)}
     return [
-        WeightTrial(nodes[layer.name], width, rounded_weight(loaded, layer, method, granularity, width))
+        WeightTrial(nodes[layer.name], width, rounded_weight(loaded, layer, choice, width))
         for layer in loaded.inventory.layers
         for width in bits
     ]
 
 
 def activation_trials(
-    loaded: LoadedModel, calibration: Calibration, method: str, bits: Sequence[int]
+    loaded: LoadedModel, calibration: Calibration, choice: QuantizerChoice, bits: Sequence[int]
 ) -> list[ActivationTrial]:
     """Every tensor that layers read, at every width, in its calibrated range."""
     nodes = {str(node.target): node for node in layer_nodes(loaded.module)}
@@ -119,7 +120,7 @@ def activation_trials(
     trials = []
     for site in place(loaded.module).activation_sites:
         for width in bits if site.role == "layer" else ():
-            quantizer = method_by_id(method).make_activation_quantizer(width, site.signed)
+            quantizer = chosen_method(choice).make_activation_quantizer(width, site.signed)
             quantizer.initialise(calibration.sites[site.name])  # type: ignore[operator]
             readers = [nodes[name] for name in site.readers]
             trials.append(ActivationTrial(site.node, readers, width, quantizer.to(device).eval()))

@@ -10,33 +10,32 @@ from torch import Tensor
 from core.calibration.quantize import weight_quantizer
 from core.graph.inventory import Layer
 from core.graph.loaded_model import LoadedModel
-from core.quantizers.registry import method_by_id
+from core.jobs.specification import QuantizerChoice
+from core.quantizers.registry import chosen_method
 
 LossByBits = dict[int, float]
 
 
 @torch.no_grad()
-def rounded_weight(loaded: LoadedModel, layer: Layer, method: str, granularity: str, bits: int) -> Tensor:
-    """The layer's weight as the method rounds it before any training."""
+def rounded_weight(loaded: LoadedModel, layer: Layer, choice: QuantizerChoice, bits: int) -> Tensor:
+    """The layer's weight as the method rounds it before any training, in its own scale."""
     weight = loaded.module.get_parameter(f"{layer.name}.weight")
-    quantizer = weight_quantizer(method_by_id(method), layer, bits, granularity).to(weight.device)
-    quantizer.initialise(weight)  # type: ignore[operator]
-    rounded: Tensor = quantizer(weight)
+    quantizer = weight_quantizer(chosen_method(choice), layer, bits, choice.granularity, normalised=False)
+    quantizer.to(weight.device).initialise(weight)  # type: ignore[operator]
+    rounded: Tensor = quantizer(quantizer.starting_weight(weight))  # type: ignore[operator]
     return rounded
 
 
 @torch.no_grad()
-def weight_perturbations(
-    loaded: LoadedModel, method: str, granularity: str, bits: Sequence[int]
-) -> dict[str, LossByBits]:
+def weight_perturbations(loaded: LoadedModel, choice: QuantizerChoice, bits: Sequence[int]) -> dict[str, LossByBits]:
     """By layer, then by bits."""
     return {
-        layer.name: {width: _distance(loaded, layer, method, granularity, width) for width in bits}
+        layer.name: {width: _distance(loaded, layer, choice, width) for width in bits}
         for layer in loaded.inventory.layers
     }
 
 
-def _distance(loaded: LoadedModel, layer: Layer, method: str, granularity: str, bits: int) -> float:
+def _distance(loaded: LoadedModel, layer: Layer, choice: QuantizerChoice, bits: int) -> float:
     weight = loaded.module.get_parameter(f"{layer.name}.weight")
-    moved = rounded_weight(loaded, layer, method, granularity, bits) - weight.detach()
+    moved = rounded_weight(loaded, layer, choice, bits) - weight.detach()
     return moved.double().square().sum().item()

@@ -10,8 +10,9 @@ from typing import Any
 from core.calibration.calibration import Calibration
 from core.errors import InvalidInput
 from core.graph.loaded_model import LoadedModel
-from core.jobs.specification import JobSpecification
+from core.jobs.specification import JobSpecification, QuantizerChoice
 from core.jobs.task import Reporter
+from core.quantizers.registry import method_by_id
 from core.sensitivity.chunks import Batch
 from core.sensitivity.direct import (
     LossIncrease,
@@ -30,7 +31,6 @@ from core.sensitivity.result import Sensitivity, TraceFigures, never_less_at_few
 from core.sensitivity.scale import IMAGES as SCALE_IMAGES
 from core.sensitivity.scale import scale_factors
 
-WIDTHS = (1, 2, 3, 4, 5, 6, 7, 8)
 LossTable = dict[str, dict[int, LossIncrease]]
 
 
@@ -50,9 +50,9 @@ def predicted_loss(
     uses_traces, measure = metric.uses_traces, with_labels if metric.uses_labels else with_float_network
     if uses_traces and traces is None:
         raise InvalidInput(f"the metric {choice.metric!r} needs Hessian traces", hint="run the traces stage first")
-    how = quantizer.method, quantizer.granularity
-    of_activations = activation_trials(loaded, calibration, quantizer.method, WIDTHS)
-    of_weights = weight_trials(loaded, *how, WIDTHS)
+    card = method_by_id(quantizer.method).card
+    of_activations = activation_trials(loaded, calibration, quantizer, card.activation_bits)
+    of_weights = weight_trials(loaded, quantizer, card.weight_bits)
     budget_s = choice.budget_s / 2 if uses_traces else choice.budget_s
     trials: list[Trial] = list(of_activations) if uses_traces else [*of_activations, *of_weights]
     images = run_trials(loaded, trials, batches, budget_s=budget_s, reporter=reporter, measure=measure)
@@ -60,7 +60,7 @@ def predicted_loss(
         run_trials(
             loaded, of_weights, batches, budget_s=budget_s, reporter=reporter, images=SCALE_IMAGES, measure=measure
         )
-        weights, facts = _from_traces(loaded, how, traces or {}, of_weights)
+        weights, facts = _from_traces(loaded, quantizer, traces or {}, of_weights)
     else:
         weights, facts = loss_increases(of_weights), _Facts()
     return _sensitivity(
@@ -87,10 +87,13 @@ class _Facts:
 
 
 def _from_traces(
-    loaded: LoadedModel, how: tuple[str, str], traces: Mapping[str, Mapping[str, Any]], trials: Sequence[WeightTrial]
+    loaded: LoadedModel,
+    choice: QuantizerChoice,
+    traces: Mapping[str, Mapping[str, Any]],
+    trials: Sequence[WeightTrial],
 ) -> tuple[LossTable, _Facts]:
     figures = {name: TraceFigures.model_validate(trace) for name, trace in traces.items()}
-    perturbations = weight_perturbations(loaded, *how, WIDTHS)
+    perturbations = weight_perturbations(loaded, choice, sorted({trial.bits for trial in trials}))
     second_order = _second_order(figures, perturbations)
     factors = scale_factors(second_order, trials)
     scaled = {

@@ -13,10 +13,11 @@ from core.errors import InvalidInput, InvalidSpecification, UnsupportedModel
 from core.graph.loaded_model import LoadedModel
 from core.graph.placement import place
 from core.graph.quantized_layers import QuantizedLayer
+from core.jobs.specification import QuantizerChoice
 from core.policy import LayerBits, Policy
 from core.quantizers.base import ActivationQuantizer, WeightQuantizer
+from core.quantizers.plain import PlainActivationQuantizer
 from core.quantizers.registry import METHODS
-from core.quantizers.uniform import UniformActivationQuantizer
 from core.tasks.classification import evaluate
 
 
@@ -73,10 +74,9 @@ def test_more_bits_come_closer_to_the_float_network(
     x = images.tensors(200)[0][0]
     with torch.no_grad():
         exact = loaded.module(x)
+        choice = QuantizerChoice(method=method, granularity=granularity)
         errors = [
-            (quantize(loaded, uniform(loaded, bits), calibration, method=method, granularity=granularity)(x) - exact)
-            .square()
-            .mean()
+            (quantize(loaded, uniform(loaded, bits), calibration, choice)(x) - exact).square().mean()
             for bits in (2, 4, 8)
         ]
     assert errors[0] > errors[1] > errors[2]
@@ -86,21 +86,21 @@ def test_more_bits_come_closer_to_the_float_network(
 def test_float_bits_everywhere_change_nothing(loaded: LoadedModel, calibration: Calibration, images: Images) -> None:
     x = images.tensors(20)[0][0]
     policy = uniform(loaded, 32, residual_bits=32)
-    model = quantize(loaded, policy, calibration, method="lsq", granularity="channel")
+    model = quantize(loaded, policy, calibration, QuantizerChoice(method="lsq"))
     with torch.no_grad():
         assert torch.equal(model(x), loaded.module(x))
 
 
 def test_sixteen_bits_change_next_to_nothing(loaded: LoadedModel, calibration: Calibration, images: Images) -> None:
     x = images.tensors(50)[0][0]
-    model = quantize(loaded, uniform(loaded, 16), calibration, method="hadq", granularity="channel")
+    model = quantize(loaded, uniform(loaded, 16), calibration, QuantizerChoice(method="hadq"))
     with torch.no_grad():
         assert torch.allclose(model(x), loaded.module(x), atol=5e-3)
 
 
 def test_joins_are_plain_at_their_own_width(loaded: LoadedModel, calibration: Calibration) -> None:
-    model = quantize(loaded, uniform(loaded, 3, residual_bits=8), calibration, method="hadq", granularity="channel")
-    plain = [module for module in model.modules() if isinstance(module, UniformActivationQuantizer)]
+    model = quantize(loaded, uniform(loaded, 3, residual_bits=8), calibration, QuantizerChoice(method="hadq"))
+    plain = [module for module in model.modules() if isinstance(module, PlainActivationQuantizer)]
     residual = [site for site in place(loaded.module).activation_sites if site.role == "residual"]
     assert len(plain) == len(residual) > 0
     assert {quantizer.bits for quantizer in plain} == {8}
@@ -111,7 +111,7 @@ def test_a_quantized_network_computes_with_its_integers_only(
 ) -> None:
     """What a layer multiplies is what its integers recreate, to the bit, for weights and activations."""
     for method in METHODS:
-        model = quantize(loaded, uniform(loaded, 3), calibration, method=method, granularity="channel")
+        model = quantize(loaded, uniform(loaded, 3), calibration, QuantizerChoice(method=method))
         seen: dict[str, torch.Tensor] = {}
         for name, module in model.named_modules():
             if isinstance(module, ActivationQuantizer):
@@ -138,8 +138,8 @@ def test_a_quantized_network_survives_being_stored(
 ) -> None:
     x = images.tensors(20)[0][0]
     for method in METHODS:
-        model = quantize(loaded, uniform(loaded, 4), calibration, method=method, granularity="channel")
-        other = quantize(small_network(9), uniform(loaded, 4), calibration, method=method, granularity="channel")
+        model = quantize(loaded, uniform(loaded, 4), calibration, QuantizerChoice(method=method))
+        other = quantize(small_network(9), uniform(loaded, 4), calibration, QuantizerChoice(method=method))
         other.load_state_dict(model.state_dict())
         with torch.no_grad():
             assert torch.equal(model(x), other(x))
@@ -149,13 +149,13 @@ def test_layers_that_read_one_tensor_must_agree(loaded: LoadedModel, calibration
     policy = uniform(loaded, 4)
     missing = Policy(layers={name: bits for name, bits in policy.layers.items() if name != "first"})
     with pytest.raises(InvalidSpecification, match="first"):
-        quantize(loaded, missing, calibration, method="lsq", granularity="channel")
+        quantize(loaded, missing, calibration, QuantizerChoice(method="lsq"))
 
 
 def test_kernel_wise_bits_reach_the_layer(loaded: LoadedModel, calibration: Calibration, images: Images) -> None:
     policy = uniform(loaded, 8)
     layers = {**policy.layers, "first": LayerBits(weights=(0, 1, 4, 8), activations=8)}
-    model = quantize(loaded, Policy(layers=layers), calibration, method="lsq", granularity="channel")
+    model = quantize(loaded, Policy(layers=layers), calibration, QuantizerChoice(method="lsq"))
     weight = model.get_submodule("first").quantized_weight()
     assert [len(channel.unique()) <= 2**bits for channel, bits in zip(weight, (0, 1, 4, 8), strict=True)] == [True] * 4
     assert evaluate(model, images.tensors()).accuracy > 0.3
@@ -164,7 +164,7 @@ def test_kernel_wise_bits_reach_the_layer(loaded: LoadedModel, calibration: Cali
 def test_a_calibration_of_another_network_is_refused(loaded: LoadedModel, calibration: Calibration) -> None:
     other = calibration.model_copy(update={"sites": {}})
     with pytest.raises(InvalidInput, match="knows no tensor"):
-        quantize(loaded, uniform(loaded, 4), other, method="lsq", granularity="channel")
+        quantize(loaded, uniform(loaded, 4), other, QuantizerChoice(method="lsq"))
 
 
 def test_no_image_and_infinite_values_are_refused(loaded: LoadedModel) -> None:

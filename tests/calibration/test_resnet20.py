@@ -12,6 +12,7 @@ from core.calibration.quantize import quantize
 from core.data.dataset import DatasetFile, open_dataset
 from core.data.preprocessing import Preprocessing
 from core.graph.load import load_model
+from core.jobs.specification import QuantizerChoice
 from core.search.uniform import uniform_policy
 from core.tasks.classification import evaluate
 
@@ -35,5 +36,5 @@ def test_eight_bits_after_calibration_are_within_half_a_point_and_four_within_th
     exact = evaluate(loaded.module, report).accuracy
     for bits, goal in ((8, 0.005), (4, 0.03)):
         policy = uniform_policy(loaded.inventory.layers, bits)
-        model = quantize(loaded, policy, calibration, method="lsq", granularity="channel")
+        model = quantize(loaded, policy, calibration, QuantizerChoice(method="lsq"))
         assert evaluate(model, report).accuracy >= exact - goal

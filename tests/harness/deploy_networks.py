@@ -14,6 +14,7 @@ from core.calibration.calibration import Calibration, calibrate
 from core.calibration.quantize import quantize
 from core.graph.build_inventory import build_inventory
 from core.graph.loaded_model import LoadedModel
+from core.jobs.specification import QuantizerChoice
 from core.policy import LayerBits, Policy
 
 SHAPE = (3, 12, 12)
@@ -172,7 +173,7 @@ def quantized(
     """Calibrated on the images that are compared on."""
     loaded, images, calibration = _calibrated(name)
     chosen = policy(loaded)
-    model = quantize(loaded, chosen, calibration, method=method, granularity=granularity)
+    model = quantize(loaded, chosen, calibration, QuantizerChoice(method=method, granularity=granularity))
     with torch.inference_mode():
         labels = model(images).argmax(1)
     return Quantized(loaded, chosen, model, images, labels)

@@ -25,8 +25,8 @@ def test_a_width_that_a_method_lacks_is_refused(bits: int) -> None:
 
 
 def test_a_granularity_that_a_method_lacks_is_refused() -> None:
-    with pytest.raises(InvalidSpecification, match="kernel"):
-        METHODS["lsq"].make_weight_quantizer(4, "kernel", 4)
+    with pytest.raises(InvalidSpecification, match="filter"):
+        METHODS["lsq"].make_weight_quantizer(4, "filter", 4)
 
 
 def test_widths_per_channel_must_fit_the_layer() -> None:

@@ -9,6 +9,7 @@ from small_networks import Images, Silent, small_network, trained
 from core.calibration.calibration import Calibration, calibrate
 from core.calibration.quantize import quantize
 from core.graph.loaded_model import LoadedModel
+from core.jobs.specification import QuantizerChoice
 from core.policy import LayerBits, Policy
 from core.sensitivity.chunks import chunks
 from core.sensitivity.direct import (
@@ -52,8 +53,8 @@ def test_a_trial_is_the_quantized_network_with_everything_else_float(
 ) -> None:
     batches = images.tensors(20)
     trials = [
-        *weight_trials(loaded, method, "channel", (2, 4)),
-        *activation_trials(loaded, calibration, method, (2, 4)),
+        *weight_trials(loaded, QuantizerChoice(method=method), (2, 4)),
+        *activation_trials(loaded, calibration, QuantizerChoice(method=method), (2, 4)),
     ]
     run_trials(loaded, trials, batches, budget_s=60, reporter=Silent())
     found = loss_increases(trials)
@@ -62,12 +63,12 @@ def test_a_trial_is_the_quantized_network_with_everything_else_float(
         for side, name in (("weights", layer.name), ("activations", layer.reads)):
             readers = {layer.name} if side == "weights" else {layer.name, *layer.tied_with}
             policy = one_changed(loaded, readers, side, 2)
-            model = quantize(loaded, policy, calibration, method=method, granularity="channel")
+            model = quantize(loaded, policy, calibration, QuantizerChoice(method=method))
             assert found[name][2].mean == pytest.approx(evaluate(model, batches).loss - before, abs=1e-5)
 
 
 def test_the_standard_error_is_that_of_a_mean_over_images(loaded: LoadedModel, images: Images) -> None:
-    trials = weight_trials(loaded, "lsq", "channel", (2,))
+    trials = weight_trials(loaded, QuantizerChoice(method="lsq"), (2,))
     used = run_trials(loaded, trials, images.tensors(), budget_s=60, reporter=Silent())
     differences = torch.cat(trials[0].differences).double()
     assert used == len(differences) == 60
@@ -91,18 +92,18 @@ def test_a_spent_budget_leaves_fewer_images_not_fewer_answers(
     loaded: LoadedModel, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.sensitivity.direct.MACS_PER_PIECE", 1)
-    trials = weight_trials(loaded, "lsq", "channel", (2, 8))
+    trials = weight_trials(loaded, QuantizerChoice(method="lsq"), (2, 8))
     assert run_trials(loaded, trials, images.tensors(), budget_s=1e-9, reporter=Silent()) == 8
     assert all(set(by_bits) == {2, 8} for by_bits in loss_increases(trials).values())
 
 
 def test_perturbations_shrink_with_bits_and_are_those_of_the_quantizer(loaded: LoadedModel) -> None:
-    found = weight_perturbations(loaded, "lsq", "channel", range(2, 9))
+    found = weight_perturbations(loaded, QuantizerChoice(method="lsq"), range(2, 9))
     for layer in loaded.inventory.layers:
         distances = [found[layer.name][bits] for bits in range(2, 9)]
         assert distances == sorted(distances, reverse=True)
         weight = loaded.module.get_parameter(f"{layer.name}.weight")
-        moved = rounded_weight(loaded, layer, "lsq", "channel", 3) - weight.detach()
+        moved = rounded_weight(loaded, layer, QuantizerChoice(method="lsq"), 3) - weight.detach()
         assert found[layer.name][3] == pytest.approx(float(moved.square().sum()), rel=1e-5)
 
 

@@ -15,7 +15,7 @@ from core.calibration.calibration import Calibration, calibrate
 from core.calibration.quantize import quantize
 from core.errors import InvalidInput
 from core.graph.loaded_model import LoadedModel
-from core.jobs.specification import TrainingChoice
+from core.jobs.specification import QuantizerChoice, TrainingChoice
 from core.quantizers.lsq import LsqActivationQuantizer, LsqWeightQuantizer
 from core.quantizers.registry import METHODS
 from core.tasks.classification import evaluate
@@ -53,7 +53,7 @@ class StopsAfter(Silent):
 
 
 def quantized(loaded: LoadedModel, calibration: Calibration, method: str = "lsq", bits: int = 3) -> fx.GraphModule:
-    return quantize(loaded, uniform(loaded, bits), calibration, method=method, granularity="channel")
+    return quantize(loaded, uniform(loaded, bits), calibration, QuantizerChoice(method=method))
 
 
 def run(
@@ -184,7 +184,7 @@ def test_a_loss_that_is_no_number_ends_the_training_with_its_reason(
 
 
 def test_an_exploding_loss_ends_the_training(loaded: LoadedModel, calibration: Calibration, tmp_path: Path) -> None:
-    model = quantize(loaded, uniform(loaded, 32, 32), calibration, method="lsq", granularity="channel")
+    model = quantize(loaded, uniform(loaded, 32, 32), calibration, QuantizerChoice(method="lsq"))
     result = run(model, loaded, tmp_path, learning_rate=10.0, epochs=5, distillation=False, batch_size=4)
     assert result.diverged is not None
     assert "exploded" in result.diverged or "not a number" in result.diverged or "class" in result.diverged

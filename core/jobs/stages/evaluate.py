@@ -25,8 +25,7 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
 
 def calibrated_model(inputs: StageInputs, policy: Policy) -> GraphModule:
     """The fake-quantized network with calibrated ranges, on the task's device."""
-    choice = inputs.specification.quantizer
-    model = quantize(inputs.loaded, policy, inputs.calibration, method=choice.method, granularity=choice.granularity)
+    model = quantize(inputs.loaded, policy, inputs.calibration, inputs.specification.quantizer)
     return model.to(inputs.device)
 
 

@@ -1,0 +1,116 @@
+"""A method as the registry holds it: its card, its settings, and the makers of its two quantizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from core.errors import InvalidSpecification
+from core.policy import FLOAT_BITS
+from core.quantizers.base import ActivationQuantizer, Passthrough, WeightQuantizer
+from core.quantizers.card import MethodCard
+from core.quantizers.channel_groups import ChannelGroupsWeightQuantizer
+from core.quantizers.plain import PlainActivationQuantizer, PlainWeightQuantizer
+from core.quantizers.rescaled import AdjustedScaleWeightQuantizer, RestoredScaleWeightQuantizer
+
+PLAIN_BITS = 16  # too many bits for a method to matter: the plain uniform grid
+
+
+class MethodSettings(BaseModel):
+    """Settings of one method; subclasses add fields with defaults and descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class NoSettings(MethodSettings):
+    """A method that has nothing to set."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method. The two makers take widths that the card allows, and an instance of `settings_type`.
+
+    `adjusts_scale`: whether layers without a batch norm behind them get SAT's scale adjustment.
+    """
+
+    card: MethodCard
+    weights: Callable[[int, int | None, int, Any], WeightQuantizer]  # bits, axis, channels, settings
+    activations: Callable[[int, bool, Any], ActivationQuantizer]  # bits, signed, settings
+    settings_type: type[MethodSettings] = NoSettings
+    settings: MethodSettings | None = None
+    adjusts_scale: bool = False
+
+    def configured(self, settings: Mapping[str, Any], scale_adjustment: bool | None = None) -> Method:
+        """With these settings; None leaves the scale adjustment to the method."""
+        try:
+            validated = self.settings_type.model_validate(dict(settings))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidSpecification(
+                f"{self.card.title}, setting {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                hint=f"its settings: {', '.join(self.settings_type.model_fields) or 'none'}",
+            ) from error
+        adjusts = self.adjusts_scale if scale_adjustment is None else scale_adjustment
+        return replace(self, settings=validated, adjusts_scale=adjusts)
+
+    def make_weight_quantizer(
+        self, bits: int | tuple[int, ...], granularity: str, channels: int, axis: int = 0, *, normalised: bool = True
+    ) -> nn.Module:
+        """For a weight with `channels` output channels along `axis`; one width, or one per channel.
+
+        `normalised`: whether a batch norm follows the layer. Where none does, a method that leaves the weight's scale
+        gets it back by a factor.
+        """
+        self._check_granularity(granularity)
+        own_axis = axis if granularity == "channel" else None
+        if isinstance(bits, int):
+            quantizer = self._one_width(bits, own_axis, channels)
+        else:
+            self._check_granularity("kernel")
+            if len(bits) != channels:
+                raise InvalidSpecification(f"{len(bits)} widths were given for a layer of {channels} output channels")
+            quantizer = ChannelGroupsWeightQuantizer(
+                bits, axis, lambda width, count: self._one_width(width, own_axis, count)
+            )
+        if normalised or not isinstance(quantizer, WeightQuantizer) or bits == PLAIN_BITS:
+            return quantizer
+        if self.adjusts_scale:
+            return AdjustedScaleWeightQuantizer(quantizer)
+        return RestoredScaleWeightQuantizer(quantizer) if self.card.needs_following_normalisation else quantizer
+
+    def make_activation_quantizer(self, bits: int, signed: bool) -> nn.Module:
+        """For the tensor that a layer reads."""
+        if bits == FLOAT_BITS:
+            return Passthrough()
+        if bits == PLAIN_BITS:
+            return PlainActivationQuantizer(bits, signed)
+        self._check(bits, self.card.activation_bits, "activations")
+        return self.activations(bits, signed, self._settings())
+
+    def _one_width(self, bits: int, axis: int | None, channels: int) -> nn.Module:
+        if bits == FLOAT_BITS:
+            return Passthrough()
+        if bits == PLAIN_BITS:
+            return PlainWeightQuantizer(bits, axis, channels)
+        self._check(bits, self.card.weight_bits, "weights")
+        return self.weights(bits, axis, channels, self._settings())
+
+    def _settings(self) -> MethodSettings:
+        return self.settings_type() if self.settings is None else self.settings
+
+    def _check_granularity(self, granularity: str) -> None:
+        if granularity not in self.card.granularities:
+            what = "widths per output channel" if granularity == "kernel" else f"scale per {granularity}"
+            raise InvalidSpecification(
+                f"{self.card.title} has no {what}", hint=f"it offers: {', '.join(self.card.granularities)}"
+            )
+
+    def _check(self, bits: int, allowed: tuple[int, ...], side: str) -> None:
+        if bits not in allowed:
+            raise InvalidSpecification(
+                f"{self.card.title} has no {bits}-bit {side}", hint=f"choose from {list(allowed)}, 16, or 32 for float"
+            )
