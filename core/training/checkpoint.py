@@ -27,7 +27,7 @@ class Checkpoint:
     """The state after `len(history)` epochs. Tensors are on the CPU after `load_checkpoint`."""
 
     model: dict[str, Tensor]
-    momenta: dict[str, Tensor]
+    optimiser: dict[str, Tensor]
     best: dict[str, Tensor]
     best_epoch: int
     best_accuracy: float
@@ -37,7 +37,7 @@ class Checkpoint:
     history: list[EpochRecord] = field(default_factory=list)
 
 
-_PARTS = ("model", "momenta", "best")
+_PARTS = ("model", "optimiser", "best")
 _FIGURES = ("best_epoch", "best_accuracy", "best_loss", "first_loss", "calibrated_select_accuracy")
 
 

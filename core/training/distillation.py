@@ -4,7 +4,8 @@ Hinton et al., "Distilling the Knowledge in a Neural Network", https://arxiv.org
 
     loss = (1 - a) CE(z, label) + a T^2 KL(softmax(t / T) || softmax(z / T))
 
-z are the scores of the network in training, t those of the float network.
+z are the scores of the network in training, t those of the float network; share a and
+temperature T come from the recipe.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.jobs.specification import TrainingChoice
 from core.tasks import classification
 
-TEACHER_SHARE = 0.9  # a
 MOST_KEPT = 2**26  # scores, 256 MB
 
 
-def distilled_loss(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, temperature: float) -> Tensor:
+def distilled_loss(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, choice: TrainingChoice) -> Tensor:
     """A scalar, in nats. Without a teacher it is the cross entropy alone."""
+    share, temperature = choice.distillation_share, choice.temperature
     hard = classification.loss(logits, labels)
     if teacher_logits is None:
         return hard
@@ -34,7 +36,7 @@ def distilled_loss(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None
         reduction="batchmean",
         log_target=True,
     )
-    return (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * temperature**2 * soft
+    return (1 - share) * hard + share * temperature**2 * soft
 
 
 class Teacher:

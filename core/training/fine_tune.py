@@ -115,7 +115,7 @@ class _Training:
         if state is None or state.model.keys() != self.model.state_dict().keys():
             return None
         self.model.load_state_dict(state.model)
-        self.optimiser.set_momenta(state.momenta)
+        self.optimiser.set_state(state.optimiser)
         return state
 
     def _start(self) -> Checkpoint:
@@ -123,7 +123,7 @@ class _Training:
         check_labels(self.train.labels, evaluation.logits.shape[1])
         return Checkpoint(
             model={},
-            momenta={},
+            optimiser={},
             best=_copy_of(self.model),
             best_epoch=0,
             best_accuracy=evaluation.accuracy,
@@ -180,7 +180,7 @@ class _Training:
         """One update. `at`: epochs done so far. Returns the loss before it, and the number of classes."""
         logits = self.model(x)
         of_teacher = None if self.teacher is None else self.teacher.scores(indices, x)
-        loss = distilled_loss(logits, torch.from_numpy(labels).to(self.device), of_teacher, self.choice.temperature)
+        loss = distilled_loss(logits, torch.from_numpy(labels).to(self.device), of_teacher, self.choice)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step(at / self.choice.epochs)
         return loss.item(), logits.shape[1]
@@ -192,7 +192,7 @@ class _Training:
         if (evaluation.accuracy, -loss) > (state.best_accuracy, -state.best_loss):
             state.best, state.best_epoch = _copy_of(self.model), record.epoch
             state.best_accuracy, state.best_loss = evaluation.accuracy, loss
-        state.model, state.momenta = self.model.state_dict(), self.optimiser.momenta()
+        state.model, state.optimiser = self.model.state_dict(), self.optimiser.state()
         save_checkpoint(self.directory, state, self.recipe)
         self.reporter.metric("loss", record.loss, record.epoch)
         self.reporter.metric("select_accuracy", record.select_accuracy, record.epoch)

@@ -25,7 +25,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, saved, RECIPE)
     found = load_checkpoint(tmp_path, RECIPE)
     assert found is not None
-    for part in ("model", "momenta", "best"):
+    for part in ("model", "optimiser", "best"):
         expected = getattr(saved, part)
         assert getattr(found, part).keys() == expected.keys()
         assert all(torch.equal(value, expected[name]) for name, value in getattr(found, part).items())

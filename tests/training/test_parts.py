@@ -8,8 +8,9 @@ import torch
 from sixty_four import GRADIENT, VALUES
 from torch import nn
 
+from core.jobs.specification import TrainingChoice
 from core.training.augmentation import flip_and_crop
-from core.training.distillation import TEACHER_SHARE, Teacher, distilled_loss
+from core.training.distillation import Teacher, distilled_loss
 from core.training.divergence import bad_loss, collapsed
 
 
@@ -23,12 +24,13 @@ def test_the_distilled_loss_and_its_gradient_follow_the_paper() -> None:
     student, teacher, temperature = VALUES.reshape(16, 4), 2 * GRADIENT.reshape(16, 4), 3.0
     labels = np.arange(16) % 4
     z = torch.tensor(student, requires_grad=True)
-    loss = distilled_loss(z, torch.tensor(labels), torch.tensor(teacher), temperature)
+    choice = TrainingChoice(distillation_share=0.7, temperature=temperature)
+    loss = distilled_loss(z, torch.tensor(labels), torch.tensor(teacher), choice)
     loss.backward()
     soft_teacher, soft_student = softmax(teacher / temperature), softmax(student / temperature)
     divergence = (soft_teacher * np.log(soft_teacher / soft_student)).sum(1).mean()
     hard = -np.log(softmax(student)[range(16), labels]).mean()
-    a = TEACHER_SHARE
+    a = choice.distillation_share
     assert float(loss.detach()) == pytest.approx((1 - a) * hard + a * temperature**2 * divergence, rel=1e-9)
     gradient = (1 - a) * (softmax(student) - np.eye(4)[labels]) + a * temperature * (soft_student - soft_teacher)
     assert np.allclose(z.grad.numpy(), gradient / 16, atol=1e-12)
@@ -36,7 +38,7 @@ def test_the_distilled_loss_and_its_gradient_follow_the_paper() -> None:
 
 def test_without_a_teacher_the_loss_is_the_cross_entropy() -> None:
     z, labels = torch.tensor(VALUES.reshape(16, 4)), torch.arange(16) % 4
-    assert torch.equal(distilled_loss(z, labels, None, 4.0), nn.functional.cross_entropy(z, labels))
+    assert torch.equal(distilled_loss(z, labels, None, TrainingChoice()), nn.functional.cross_entropy(z, labels))
 
 
 def test_kept_scores_are_those_of_the_images_asked_for() -> None:
