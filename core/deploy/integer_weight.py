@@ -55,13 +55,27 @@ class IntegerWeight:
         return values
 
     def fields(self) -> NDArray[np.uint16]:
-        """[C, weights per channel] unsigned: what is stored in `bits` bits."""
+        """Unsigned, in the weight's shape: what is stored in `bits` bits."""
         if self.levels is not None:
-            fields = np.searchsorted(self.levels, self.codes)
-        else:
-            fields = (self.codes - self.spread(self.low)) // self.spread(self.step)
-        rows: NDArray[np.int64] = np.moveaxis(fields, self.axis, 0).reshape(len(self.bits), -1)
-        return rows.astype(np.uint16)
+            return np.searchsorted(self.levels, self.codes).astype(np.uint16)
+        steps: Integers = (self.codes - self.spread(self.low)) // self.spread(self.step)
+        return steps.astype(np.uint16)
+
+    def rows_of_fields(self) -> NDArray[np.uint16]:
+        """[C, weights per channel]."""
+        return np.moveaxis(self.fields(), self.axis, 0).reshape(len(self.bits), -1)
+
+    def code_range(self) -> tuple[int, int]:
+        """Lowest and highest code of any channel's grid."""
+        if self.levels is not None:
+            return int(self.levels[0]), int(self.levels[-1])
+        return int(self.low.min()), int(self.high.max())
+
+    def largest_field(self) -> int:
+        """Of any channel's grid."""
+        if self.levels is not None:
+            return len(self.levels) - 1
+        return int(((self.high - self.low) // self.step).max())
 
     def times(self, factor: Doubles) -> IntegerWeight:
         """Every channel multiplied by its factor. Where that is negative, the integers change their sign if their

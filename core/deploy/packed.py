@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import save
 from torch import fx
 
-from core.deploy.activation_grids import grids_by_name
+from core.deploy.activation_grids import SiteGrid, grids_by_name
 from core.deploy.batch_norm import factor_and_shift
 from core.deploy.deploy_layers import DeployLayer, deploy_layers
 from core.deploy.integer_weight import IntegerWeight, output_axis
@@ -39,7 +39,7 @@ class PackedSize(BaseModel):
     offset_bytes: int
     bias_bytes: int
     norm_bytes: int = Field(description="batch norms that no layer absorbs")
-    header_bytes: int = Field(description="names, shapes, policy, activation grids")
+    header_bytes: int = Field(description="names, shapes, policy, activation grids, tables of levels")
     file_bytes: int
 
 
@@ -69,7 +69,7 @@ def _tensors(layer: DeployLayer) -> Tensors:
     tensors: Tensors = {}
     if layer.integers is not None:
         integers = layer.integers
-        tensors[f"{layer.name}.codes"] = pack_channels(integers.fields(), integers.bits)
+        tensors[f"{layer.name}.codes"] = pack_channels(integers.rows_of_fields(), integers.bits)
         tensors[f"{layer.name}.scale"] = _shared(integers.scale)
         if integers.has_offset:
             tensors[f"{layer.name}.offset"] = _shared(integers.offset)
@@ -99,11 +99,12 @@ def _remaining_norms(model: fx.GraphModule, layers: Iterable[DeployLayer]) -> Te
 
 
 def _metadata(model: fx.GraphModule, layers: list[DeployLayer], inventory: Inventory, policy: Policy) -> dict[str, str]:
-    grids = {name: {"bits": site.bits, **site.grid.model_dump()} for name, site in grids_by_name(model).items()}
+    tables = _Tables()
     network = {
         "input_shape": inventory.input_shape,
-        "layers": [_described(layer, inventory) for layer in layers],
-        "activations": grids,
+        "layers": [_described(layer, inventory, tables) for layer in layers],
+        "activations": {name: _described_grid(site, tables) for name, site in grids_by_name(model).items()},
+        "levels": tables.found,
     }
     return {
         "format": FORMAT,
@@ -114,7 +115,28 @@ def _metadata(model: fx.GraphModule, layers: list[DeployLayer], inventory: Inven
     }
 
 
-def _described(layer: DeployLayer, inventory: Inventory) -> dict[str, Any]:
+class _Tables:
+    """Tables of levels, each stored once however many layers and tensors refer to it."""
+
+    def __init__(self) -> None:
+        self.found: list[list[int]] = []
+
+    def reference(self, levels: Iterable[int] | None) -> dict[str, int]:
+        """The entry that refers to a table; none where the levels are equally far apart."""
+        table = [] if levels is None else list(levels)
+        if not table:
+            return {}
+        if table not in self.found:
+            self.found.append(table)
+        return {"levels": self.found.index(table)}
+
+
+def _described_grid(site: SiteGrid, tables: _Tables) -> dict[str, Any]:
+    grid = site.grid.model_dump(exclude={"levels"})
+    return {"bits": site.bits, **grid, **tables.reference(site.grid.levels)}
+
+
+def _described(layer: DeployLayer, inventory: Inventory, tables: _Tables) -> dict[str, Any]:
     known = inventory.layer(layer.name)
     entry: dict[str, Any] = {"name": layer.name, "kind": known.kind, "shape": known.weight_shape, "reads": known.reads}
     window = {"stride": known.stride, "padding": known.padding, "groups": known.groups}
@@ -122,7 +144,8 @@ def _described(layer: DeployLayer, inventory: Inventory) -> dict[str, Any]:
         entry |= {**window, "dilation": layer.module.dilation}
     if layer.integers is None:
         return {**entry, "axis": output_axis(layer.module), "bits": FLOAT_BITS}
-    return {**entry, "axis": layer.integers.axis, **_grid(layer.integers)}
+    levels = None if layer.integers.levels is None else layer.integers.levels.tolist()
+    return {**entry, "axis": layer.integers.axis, **_grid(layer.integers), **tables.reference(levels)}
 
 
 def _grid(integers: IntegerWeight) -> dict[str, Any]:

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "bitfront-packed"
-VERSION = "1"
+VERSION = "2"
 WIDTHS = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 8, 16})
 FLOAT_BITS = 32
 MAX_HEADER_BYTES = 100_000_000
+LARGEST_CODE = 2**30
 MAX_WEIGHTS_PER_BYTE = 64  # pruned channels take no bytes; without a bound, a tiny file could ask for any memory
 _DTYPES: dict[str, np.dtype[Any]] = {"U8": np.dtype("<u1"), "F32": np.dtype("<f4")}
 _CHUNK = 1 << 12  # words that stay in the processor's cache while all their planes are added
@@ -103,13 +104,33 @@ def channels_size(bits: NDArray[np.int64], per_channel: int) -> int:
 
 @dataclass(frozen=True)
 class Grid:
-    """One activation tensor: value = (clip(round(x / scale) + zero_point, low, high) - zero_point) * scale."""
+    """One activation tensor: value = (code - zero_point) * scale + offset, in float32, each operation rounded once."""
 
     bits: int
     scale: float
     zero_point: int
     low: int
     high: int
+    offset: float = 0.0
+    rounding: str = "nearest"  # or "up"
+    thresholds: tuple[float, ...] = ()  # ascending; x gets the code at position (number of thresholds <= x)
+    levels: tuple[int, ...] = ()  # ascending; the codes that occur, if they are not all from low to high
+
+    def codes(self, x: Floats) -> Integers:
+        """The integers of any float32 array."""
+        if self.thresholds:
+            position = np.searchsorted(np.array(self.thresholds, np.float32), x, side="right")
+            found: Integers = np.array(self.levels or range(self.low, self.high + 1), np.int32)[position]
+            return found
+        steps = (x - np.float32(self.offset)) / np.float32(self.scale)
+        rounded = np.ceil(steps) if self.rounding == "up" else np.rint(steps)
+        clipped: Integers = np.clip(rounded + np.float32(self.zero_point), self.low, self.high).astype(np.int32)
+        return clipped
+
+    def values(self, codes: Integers) -> Floats:
+        """What the integers mean, float32."""
+        scaled: Floats = (codes - self.zero_point).astype(np.float32) * np.float32(self.scale)
+        return scaled + np.float32(self.offset)
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,7 @@ class PackedLayer:
     low: NDArray[np.int64]
     high: NDArray[np.int64]
     step: NDArray[np.int64]
+    levels: NDArray[np.int64] | None  # the codes by field, where they are not `step` apart; the same for all channels
     scale: Floats
     offset: Floats
     bias: Floats | None
@@ -137,9 +159,11 @@ class PackedLayer:
             raise PackedFileError(f"{self.name} is a float layer and has no codes")
         per_channel = math.prod(self.shape) // len(self.bits)
         fields = unpack_channels(self.packed, self.bits, per_channel).astype(np.int32)
+        if self.levels is not None:
+            _require(int(fields.max(initial=0)) < len(self.levels), f"{self.name}: a field lies behind the last level")
+            return _channels_to(self.levels.astype(np.int32)[fields], self.shape, self.axis)
         codes: Integers = fields * self.step[:, None].astype(np.int32) + self.low[:, None].astype(np.int32)
-        if (codes > self.high[:, None]).any():
-            raise PackedFileError(f"{self.name}: a code lies above the top of its grid")
+        _require(not (codes > self.high[:, None]).any(), f"{self.name}: a code lies above the top of its grid")
         return _channels_to(codes, self.shape, self.axis)
 
     def values(self) -> Floats:
@@ -192,8 +216,9 @@ def read_packed(path: str | PathLike[str]) -> PackedFile:
     try:
         network, policy = json.loads(metadata["network"]), json.loads(metadata["policy"])
         most = MAX_WEIGHTS_PER_BYTE * len(data)
-        layers = {str(entry["name"]): _layer(entry, tensors, most) for entry in network["layers"]}
-        activations = {str(name): _grid(entry) for name, entry in network["activations"].items()}
+        tables = [_levels(table) for table in network["levels"]]
+        layers = {str(entry["name"]): _layer(entry, tensors, tables, most) for entry in network["layers"]}
+        activations = {str(name): _grid(entry, tables) for name, entry in network["activations"].items()}
     except PackedFileError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -281,15 +306,46 @@ def _floats(tensors: dict[str, Any], name: str, channels: int) -> Floats:
     return np.broadcast_to(values, (channels,))
 
 
-def _grid(entry: dict[str, Any]) -> Grid:
-    low, high = _whole(entry["low"], -(2**15), 2**16), _whole(entry["high"], -(2**15), 2**16)
-    scale = entry["scale"]
+def _levels(table: Any) -> NDArray[np.int64]:
+    """Codes that are not equally far apart, ascending."""
+    _require(isinstance(table, list) and 0 < len(table) <= 2**16, "a table of levels is empty, too long or no list")
+    levels = np.array([_whole(code, -LARGEST_CODE, LARGEST_CODE) for code in table], np.int64)
+    _require(bool((np.diff(levels) > 0).all()), "a table of levels does not rise")
+    return levels
+
+
+def _table_of(entry: dict[str, Any], tables: list[NDArray[np.int64]]) -> NDArray[np.int64] | None:
+    """The table that a layer or a grid refers to by its position."""
+    return tables[_whole(entry["levels"], 0, len(tables) - 1)] if "levels" in entry else None
+
+
+def _finite(value: object) -> float:
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise PackedFileError(f"{value!r:.40} is not a finite number")
+    return value
+
+
+def _grid(entry: dict[str, Any], tables: list[NDArray[np.int64]]) -> Grid:
+    low, high = _whole(entry["low"], -LARGEST_CODE, LARGEST_CODE), _whole(entry["high"], -LARGEST_CODE, LARGEST_CODE)
+    bits, scale = _whole(entry["bits"], 1, 16), entry["scale"]
     _require(isinstance(scale, float) and math.isfinite(scale) and scale > 0, f"a scale of {scale!r:.40} is not usable")
     _require(low < high, "an activation grid is empty")
-    return Grid(_whole(entry["bits"], 1, 16), scale, _whole(entry["zero_point"], -(2**16), 2**16), low, high)
+    rounding, thresholds = entry["rounding"], tuple(map(_finite, entry["thresholds"]))
+    _require(rounding in ("nearest", "up"), f"rounding {rounding!r:.40} is not known")
+    _require(list(thresholds) == sorted(thresholds), "thresholds do not rise")
+    table = _table_of(entry, tables)
+    count = high - low + 1 if table is None else len(table)
+    _require(count <= 2**bits, f"an activation grid of {bits} bits has {count} levels")
+    _require(table is None or bool(thresholds), "levels of activations need thresholds")
+    _require(not thresholds or len(thresholds) == count - 1, f"{len(thresholds)} thresholds for {count} levels")
+    levels = () if table is None else tuple(table.tolist())
+    zero_point, offset = _whole(entry["zero_point"], -LARGEST_CODE, LARGEST_CODE), _finite(entry["offset"])
+    return Grid(bits, scale, zero_point, low, high, offset, rounding, thresholds, levels)
 
 
-def _layer(entry: dict[str, Any], tensors: dict[str, Any], most_weights: int) -> PackedLayer:
+def _layer(
+    entry: dict[str, Any], tensors: dict[str, Any], tables: list[NDArray[np.int64]], most_weights: int
+) -> PackedLayer:
     name, shape = entry["name"], tuple(_whole(n, 1, 2**31) for n in entry["shape"])
     _require(isinstance(name, str) and len(shape) >= 1, "a layer has no name or no shape")
     axis = _whole(entry["axis"], 0, len(shape) - 1)
@@ -299,6 +355,7 @@ def _layer(entry: dict[str, Any], tensors: dict[str, Any], most_weights: int) ->
     outputs = channels * _whole(entry.get("groups", 1), 1, 2**31) if axis == 1 else channels
     bias = _floats(tensors, f"{name}.bias", outputs) if f"{name}.bias" in tensors else None
     described = {"name": name, "kind": str(entry["kind"]), "shape": shape, "axis": axis, "bias": bias}
+    described["levels"] = None if is_float else _table_of(entry, tables)
     read = _float_layer if is_float else _integer_layer
     return PackedLayer(**described, reads=str(entry["reads"]), **read(entry, tensors, name, shape, channels))
 
@@ -319,7 +376,7 @@ def _integer_layer(
 ) -> dict[str, Any]:
     bits = _per_channel(entry["bits"], channels, 0, 16)
     _require(set(bits.tolist()) <= WIDTHS, f"{name!r:.100} has a width that the format does not know")
-    low, high = (_per_channel(entry[key], channels, -(2**16), 2**16) for key in ("low", "high"))
+    low, high = (_per_channel(entry[key], channels, -LARGEST_CODE, LARGEST_CODE) for key in ("low", "high"))
     step = _per_channel(entry["step"], channels, 1, 2**16)
     packed = tensors[f"{name}.codes"]
     size = channels_size(bits, math.prod(shape) // channels)

@@ -41,7 +41,7 @@ def test_values_are_those_of_training_to_the_bit(
     found = integer_weight(layer, 0)
     assert found is not None
     np.testing.assert_array_equal(found.values(), layer.quantized_weight().detach().numpy())
-    fields = found.fields()
+    fields = found.rows_of_fields()
     assert (fields < 2 ** found.bits[:, None]).all()
 
 
@@ -60,7 +60,7 @@ def test_a_factor_per_channel_keeps_the_integers_but_for_their_sign(
     np.testing.assert_array_equal(np.abs(after.codes), np.abs(before.codes))
     assert (after.codes >= after.spread(after.low)).all()
     assert (after.codes <= after.spread(after.high)).all()
-    assert (after.fields() < 2 ** after.bits[:, None]).all()
+    assert (after.rows_of_fields() < 2 ** after.bits[:, None]).all()
 
 
 def test_a_negative_factor_negates_integers_where_the_grid_holds_them_and_else_the_scale() -> None:

@@ -59,10 +59,20 @@ def _set(*path: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
     return change
 
 
+def _with_table(levels: list[int]) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    """The first layer's codes are from `levels`."""
+
+    def change(_: dict[str, Any], network: dict[str, Any]) -> None:
+        network["levels"] = [levels]
+        network["layers"][0]["levels"] = 0
+
+    return change
+
+
 CHANGES = {
     "another format": (_set("header", "__metadata__", "format", "pt"), "not a packed network"),
     "no metadata": (_set("header", "__metadata__", None), "not a packed network"),
-    "a later version": (_set("header", "__metadata__", "version", "2"), "version '2'"),
+    "another version": (_set("header", "__metadata__", "version", "1"), "version '1'"),
     "a type that is not known": (_set("header", "stem.codes", "dtype", "I64"), "described wrongly"),
     "offsets outside the file": (_set("header", "stem.codes", "data_offsets", [0, 10**12]), "outside the file"),
     "offsets that run backwards": (_set("header", "stem.codes", "data_offsets", [9, 3]), "outside the file"),
@@ -80,6 +90,15 @@ CHANGES = {
     "layers that are not a list": (_set("network", "layers", 7), "description of the network is broken"),
     "an activation scale of zero": (_set("network", "activations", "x", "scale", 0.0), "scale of 0.0"),
     "an empty activation grid": (_set("network", "activations", "x", "high", 0), "empty"),
+    "more activation levels than bits": (_set("network", "activations", "x", "bits", 3), "3 bits has 16 levels"),
+    "a rounding that is not known": (_set("network", "activations", "x", "rounding", "down"), "rounding 'down'"),
+    "an offset that is not a number": (_set("network", "activations", "x", "offset", "1"), "not a finite number"),
+    "too few thresholds": (_set("network", "activations", "x", "thresholds", [0.5]), "1 thresholds for 16 levels"),
+    "thresholds that fall": (_set("network", "activations", "x", "thresholds", [0.5, 0.25]), "do not rise"),
+    "a table that is not there": (_set("network", "layers", 0, "levels", 0), "not a whole number from 0 to -1"),
+    "a table that falls": (_set("network", "levels", [[3, 1]]), "does not rise"),
+    "an empty table": (_set("network", "levels", [[]]), "table of levels is empty"),
+    "a table too short for its fields": (_with_table([-1, 1]), "behind the last level"),
 }
 
 

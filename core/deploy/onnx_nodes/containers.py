@@ -26,11 +26,17 @@ TWO_BIT_OPSET = 25
 
 def smallest_type(low: int, high: int, types: Sequence[int] = WEIGHT_TYPES) -> int:
     """The narrowest type that holds `low` to `high`; unsigned where nothing is negative."""
-    for onnx_type in sorted(types, key=lambda each: RANGES[each][1] - RANGES[each][0]):
+    for onnx_type in sorted(types, key=holds):
         lowest, highest = RANGES[onnx_type]
         if lowest <= low and high <= highest and (lowest < 0) == (low < 0):
             return onnx_type
     raise ValueError(f"no ONNX type holds {low} to {high}")
+
+
+def holds(onnx_type: int) -> int:
+    """How many integers a type tells apart: what it costs."""
+    lowest, highest = RANGES[onnx_type]
+    return highest - lowest + 1
 
 
 def type_name(onnx_type: int) -> str:

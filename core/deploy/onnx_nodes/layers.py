@@ -1,4 +1,4 @@
-"""Layers: integer weights and DequantizeLinear per channel, then Conv, ConvTranspose, Gemm or MatMul.
+"""Layers: the weight as `weights` writes it, then Conv, ConvTranspose, Gemm or MatMul.
 
 Where the bias goes is decided by what onnxruntime does under its default optimisations (measured with 1.31):
 
@@ -22,7 +22,8 @@ from core.deploy.activation_grids import SiteGrid
 from core.deploy.deploy_layers import DeployLayer
 from core.deploy.integer_weight import Floats, IntegerWeight
 from core.deploy.onnx_nodes.call import Call
-from core.deploy.onnx_nodes.containers import TWO_BIT_TYPES, WEIGHT_TYPES, smallest_type, type_name
+from core.deploy.onnx_nodes.containers import TWO_BIT_TYPES, WEIGHT_TYPES
+from core.deploy.onnx_nodes.weights import container, emit_weight
 
 STEPS_OF_BIAS = 64  # the bias' rounding is half of S_x * S_w, so under 1/128 of the output's step
 LARGEST_BIAS = 2**30
@@ -70,8 +71,8 @@ def _bias_belongs_to_operator(call: Call, layer: DeployLayer) -> bool:
 
 
 def _runs_in_integers(weight: IntegerWeight, reads: SiteGrid, feeds: SiteGrid) -> bool:
-    eight_bits = smallest_type(int(weight.low.min()), int(weight.high.max())) == TensorProto.INT8
-    return eight_bits and not weight.has_offset and reads.bits == 8 and feeds.bits == 8
+    plain = reads.grid.plain and feeds.grid.plain and reads.bits == 8 and feeds.bits == 8
+    return plain and not weight.has_offset and container(weight, WEIGHT_TYPES) == (TensorProto.INT8, "codes")
 
 
 def _next_site(call: Call, output: fx.Node) -> SiteGrid | None:
@@ -110,12 +111,12 @@ def _is_sequence(call: Call) -> bool:
 
 def _weight(call: Call, layer: DeployLayer, own_bias: bool) -> str:
     transposed = isinstance(layer.module, nn.Linear) and _is_sequence(call)
-    name = f"{layer.name}.weight"
     if layer.integers is None:
         call.graph.weight_types[layer.name] = "float32"
         weight = cast(Floats, layer.weight)
-        return call.graph.constant(name, weight.T if transposed else weight)
-    return _dequantized(call, name, layer, transposed, _weight_types(layer, own_bias, transposed))
+        return call.graph.constant(f"{layer.name}.weight", weight.T if transposed else weight)
+    types = _weight_types(layer, own_bias, transposed)
+    return emit_weight(call, layer.name, layer.integers, types, transposed=transposed)
 
 
 def _weight_types(layer: DeployLayer, own_bias: bool, as_matmul: bool) -> tuple[int, ...]:
@@ -124,17 +125,3 @@ def _weight_types(layer: DeployLayer, own_bias: bool, as_matmul: bool) -> tuple[
     if not as_matmul and (separated or not isinstance(layer.module, nn.Conv2d)):
         return WEIGHT_TYPES
     return tuple(each for each in WEIGHT_TYPES if each not in TWO_BIT_TYPES)
-
-
-def _dequantized(call: Call, name: str, layer: DeployLayer, transposed: bool, types: tuple[int, ...]) -> str:
-    integers, graph = cast(IntegerWeight, layer.integers), call.graph
-    onnx_type = smallest_type(int(integers.low.min()), int(integers.high.max()), types)
-    graph.weight_types[layer.name] = type_name(onnx_type)
-    axis = 1 if transposed else integers.axis
-    codes = graph.integers(name, integers.codes.T if transposed else integers.codes, onnx_type)
-    scale = graph.constant(f"{name}_scale", integers.scale)
-    value = call.step("dequantized", "DequantizeLinear", codes, scale, axis=axis)
-    if not integers.has_offset:
-        return value
-    offset = integers.offset if transposed else integers.spread(integers.offset)
-    return call.step("with_offset", "Add", value, graph.constant(f"{name}_offset", offset))
