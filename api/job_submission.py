@@ -8,13 +8,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from api.job_rules import Circumstances, check_job
 from core.catalogue import load_catalogue
 from core.data.preprocessing import Preprocessing, preprocessing_disagreement, resolve_preprocessing
 from core.errors import Conflict, InvalidInput, InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.targets import load_targets
 from core.jobs.plan import plan
+from core.jobs.rules.job import Circumstances, check_job
 from core.jobs.specification import JobSpecification
 from core.store.repositories.jobs import create_job
 from core.store.repositories.requests import RequestRepository

@@ -36,6 +36,11 @@ class Layer(BaseModel):
         return self.kind == "conv2d" and self.groups > 1 and self.groups == self.input_shape[0]
 
     @property
+    def takes_batch_norm(self) -> bool:
+        """Whether a batch norm can stand behind it: its output channels come first, not last as over a sequence."""
+        return self.kind != "linear" or len(self.output_shape) == 1
+
+    @property
     def output_channels(self) -> int:
         """Channels of the output."""
         return self.output_shape[0]
@@ -61,6 +66,10 @@ class Inventory(BaseModel):
             if layer.name == name:
                 return layer
         raise KeyError(name)
+
+    def without_batch_norm(self) -> tuple[Layer, ...]:
+        """Layers that no batch norm follows, but for the last, whose output are the scores."""
+        return tuple(layer for layer in self.layers[:-1] if layer.batch_norm is None)
 
     def activation_groups(self) -> list[tuple[str, ...]]:
         """Names of the layers that share activation bits, in execution order."""

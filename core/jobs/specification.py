@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from core.policy import Policy
 
@@ -186,15 +186,26 @@ class TrainingChoice(_Part):
         default=None, ge=1, le=1000, description="epochs without a better select accuracy after which training stops"
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> TrainingChoice:
-        if self.batch_size == 1:
+    @field_validator("batch_size")
+    @classmethod
+    def _with_a_spread(cls, value: int) -> int:
+        if value == 1:
             raise ValueError("a batch of one image has no spread to normalise with; choose a batch size of 2 or more")
-        if list(self.progressive_bits) != sorted(set(self.progressive_bits), reverse=True):
-            raise ValueError("progressive_bits must fall, for example 5, 4, 3")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError("milestones must rise, for example 0.5, 0.75")
-        return self
+        return value
+
+    @field_validator("progressive_bits")
+    @classmethod
+    def _falling(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if list(value) != sorted(set(value), reverse=True):
+            raise ValueError("the widths must fall, for example 5, 4, 3")
+        return value
+
+    @field_validator("milestones")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("the shares must rise, for example 0.5, 0.75")
+        return value
 
 
 class JobSpecification(_Part):

@@ -1,11 +1,8 @@
-"""What a job must satisfy before it is accepted: everything that can be known without running anything.
-
-All faults are found at once, each with the path of its field, so that a form can show them where they are.
-"""
+"""All faults of a job at once, each with the path of its field, so that a form can show them where they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,18 +10,13 @@ from core.data.preprocessing import Preprocessing
 from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.target import Target
+from core.jobs.rules.fault import Fault, listed
+from core.jobs.rules.method import Offer, method_faults
+from core.jobs.rules.training import training_faults
 from core.jobs.specification import JobSpecification
 from core.policy import Policy
 
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong, and where."""
-
-    path: str
-    message: str
+_MOST_FAULTS = 20
 
 
 @dataclass(frozen=True)
@@ -47,16 +39,19 @@ def check_job(specification: JobSpecification, around: Circumstances) -> None:
     faults = list(_faults(specification, around))
     if not faults:
         return
-    listed = [{"path": fault.path, "message": fault.message} for fault in faults[:20]]
+    told = [{"path": fault.path, "message": fault.message} for fault in faults[:_MOST_FAULTS]]
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    raise InvalidSpecification(f"{faults[0].path}: {faults[0].message}{more}", errors=listed)
+    raise InvalidSpecification(f"{faults[0].path}: {faults[0].message}{more}", errors=told)
 
 
 def _faults(specification: JobSpecification, around: Circumstances) -> Iterator[Fault]:
     yield from _chosen_from_catalogue(specification, around)
     yield from _targets(specification, around.targets)
     yield from _constraints(specification)
-    yield from _method(specification, around.catalogue.get("methods", {}).get(specification.quantizer.method, {}))
+    offer = Offer.read(around.catalogue.get("methods", {}), specification.quantizer.method)
+    if offer is not None:
+        yield from method_faults(specification, around.inventory, offer)
+    yield from training_faults(specification, around.inventory, around.summary)
     yield from _pins(specification, around.inventory)
     for index, policy in enumerate(specification.policies):
         yield from _policy(f"policies.{index}", policy, around.inventory)
@@ -73,17 +68,17 @@ def _chosen_from_catalogue(specification: JobSpecification, around: Circumstance
     for path, registry, chosen in choices:
         known = around.catalogue.get(registry, {})
         if chosen not in known:
-            yield Fault(path, f"there is no {chosen!r}; choose from {_listed(known)}")
+            yield Fault(path, f"there is no {chosen!r}; choose from {listed(known)}")
 
 
 def _targets(specification: JobSpecification, targets: Mapping[str, Target]) -> Iterator[Fault]:
     for index, name in enumerate(specification.targets):
         if name not in targets:
-            yield Fault(f"targets.{index}", f"there is no target {name!r}; choose from {_listed(targets)}")
+            yield Fault(f"targets.{index}", f"there is no target {name!r}; choose from {listed(targets)}")
             continue
         supports = targets[name].supports
         if specification.quantizer.granularity not in supports.granularity:
-            yield Fault("quantizer.granularity", f"{name} supports only {_listed(supports.granularity)}")
+            yield Fault("quantizer.granularity", f"{name} supports only {listed(supports.granularity)}")
         yield from _pairs(specification, targets[name])
     if len(set(specification.targets)) < len(specification.targets):
         yield Fault("targets", "a target stands twice")
@@ -101,43 +96,30 @@ def _constraints(specification: JobSpecification) -> Iterator[Fault]:
             yield Fault(f"search.constraints.{index}.target", f"{constraint.target!r} is not one of this job's targets")
 
 
-def _method(specification: JobSpecification, card: Mapping[str, Any]) -> Iterator[Fault]:
-    if not card:
-        return
-    granularities = card.get("granularities")
-    if granularities and specification.quantizer.granularity not in granularities:
-        yield Fault("quantizer.granularity", f"{card['id']} supports only {_listed(granularities)}")
-    for side, chosen in (("weights", specification.bits.weights), ("activations", specification.bits.activations)):
-        known = card.get(f"{side.removesuffix('s')}_bits") or chosen
-        missing = [bits for bits in chosen if bits not in known]
-        if missing:
-            yield Fault(f"bits.{side}", f"{card['id']} does not know {_listed(missing)}; it knows {_listed(known)}")
-
-
 def _pins(specification: JobSpecification, inventory: Inventory) -> Iterator[Fault]:
     names = {layer.name for layer in inventory.layers}
     for name in specification.pins:
         if name not in names:
-            yield Fault(f"pins.{name[:80]}", f"the network has no such layer; its layers: {_listed(sorted(names))}")
+            yield Fault(f"pins.{name[:80]}", f"the network has no such layer; its layers: {listed(sorted(names))}")
     for group in inventory.activation_groups():
         pinned = {specification.pins[name].activations for name in group if name in specification.pins} - {None}
         if len(pinned) > 1:
-            yield Fault("pins", f"{_listed(group)} read one tensor, so their activation bits must be equal")
+            yield Fault("pins", f"{listed(group)} read one tensor, so their activation bits must be equal")
 
 
 def _policy(path: str, policy: Policy, inventory: Inventory) -> Iterator[Fault]:
     names = {layer.name for layer in inventory.layers}
     if missing := sorted(names - set(policy.layers)):
-        yield Fault(path, f"layers without bits: {_listed(missing)}")
+        yield Fault(path, f"layers without bits: {listed(missing)}")
     if unknown := sorted(set(policy.layers) - names):
-        yield Fault(path, f"layers that the network does not have: {_listed(unknown)}")
+        yield Fault(path, f"layers that the network does not have: {listed(unknown)}")
     for layer in inventory.layers:
         bits = policy.layers.get(layer.name)
         if bits and isinstance(bits.weights, tuple) and len(bits.weights) != layer.weight_shape[0]:
             yield Fault(f"{path}.layers.{layer.name}", f"it has {layer.weight_shape[0]} output channels")
     for group in inventory.activation_groups():
         if len({policy.layers[name].activations for name in group if name in policy.layers}) > 1:
-            yield Fault(path, f"{_listed(group)} read one tensor, so their activation bits must be equal")
+            yield Fault(path, f"{listed(group)} read one tensor, so their activation bits must be equal")
 
 
 def _data(around: Circumstances) -> Iterator[Fault]:
@@ -167,9 +149,3 @@ def _shape(around: Circumstances) -> Iterator[Fault]:
             f"the images are {shown}, the network reads {size[0]} x {size[1]}: "
             "upload one of them again with a size in the preprocessing",
         )
-
-
-def _listed(items: Iterable[Any]) -> str:
-    texts = [str(item)[:80] for item in items]
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more if texts else "nothing"
