@@ -31,18 +31,20 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "sensitivity": ("graph", "data", "tasks", "quantizers", "calibration", "sensitivity"),
     "costs": ("hardware",),
     "search": ("hardware", "search"),
+    "joint": ("graph", "data", "tasks", "quantizers", "calibration", "search", "training", "deploy"),
     "evaluate": ("graph", "data", "tasks", "quantizers", "calibration"),
     "finetune": ("graph", "data", "tasks", "quantizers", "calibration", "training"),
     "export": ("graph", "data", "tasks", "quantizers", "calibration", "deploy"),
     "report": (),
 }
 _SETTINGS: dict[str, tuple[str, ...]] = {
-    "inspect": ("seed",),
-    "calibrate": ("calibration", "quantizer.residual_bits", "seed"),
+    "inspect": ("quantizer.insert_normalisation", "seed"),
+    "calibrate": ("calibration", "quantizer.residual_bits", "quantizer.insert_normalisation", "seed"),
     "traces": ("sensitivity.budget_s", "sensitivity.samples", "seed"),
     "sensitivity": ("sensitivity", "quantizer", "bits", "seed"),
     "costs": ("targets", "bits"),
     "search": ("targets", "bits", "pins", "quantizer", "search", "policies"),
+    "joint": ("quantizer", "training", "seed"),
     "evaluate": ("quantizer", "seed"),
     "finetune": ("quantizer", "training", "seed"),
     "export": ("quantizer", "seed"),
@@ -95,6 +97,8 @@ def input_key(task: TaskIdentity) -> str | None:
         return None
     upstream = dict(task.upstream)
     policy = None
+    if task.stage == "joint":
+        upstream.pop("search", None)  # one training serves every candidate, whichever they are
     if task.stage in POINT_STAGES and task.search_result is not None and task.point is not None:
         upstream.pop("search", None)  # the point itself counts, not the search that proposed it
         policy = policy_in_slot(task.search_result, task.point)

@@ -51,6 +51,14 @@ def test_traces_do_not_depend_on_the_quantizer() -> None:
     assert input_key(identity("sensitivity")) != input_key(other)
 
 
+def test_calibration_depends_on_whether_norms_are_put_in_and_not_on_the_method() -> None:
+    with_norms = identity("calibrate", specification=changed("quantizer", insert_normalisation=True))
+    assert input_key(identity("calibrate")) != input_key(with_norms)
+    assert input_key(identity("inspect")) != input_key(replace(with_norms, stage="inspect"))
+    other = identity("calibrate", specification=changed("quantizer", method="hadq"))
+    assert input_key(identity("calibrate")) == input_key(other)
+
+
 def test_cost_tables_depend_on_layer_shapes_and_not_on_weights_or_images() -> None:
     def costs(sha256: str, layers: list[int], inspected: str) -> str | None:
         model = {"sha256": sha256, "inventory": {"layers": layers}}

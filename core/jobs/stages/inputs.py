@@ -16,6 +16,7 @@ from core.calibration.calibration import Calibration
 from core.data.dataset import Dataset, DatasetFile, Split, open_dataset
 from core.data.preprocessing import Preprocessing, resolve_preprocessing
 from core.errors import InvalidInput
+from core.graph.insert_normalisation import ChannelStatistics, insert_normalisation
 from core.graph.inventory import Inventory
 from core.graph.load import load_model
 from core.graph.loaded_model import LoadedModel
@@ -63,8 +64,8 @@ class StageInputs:
         self.device = torch.device(task.device)
 
     @cached_property
-    def loaded(self) -> LoadedModel:
-        """The float network, on the task's device. Never changed: whoever quantizes takes a copy."""
+    def uploaded(self) -> LoadedModel:
+        """The float network as it was uploaded, on the task's device. Never changed: whoever quantizes takes a copy."""
         if self.task.model is None:
             raise InvalidInput("the task has no model")
         model = self.task.model
@@ -73,10 +74,28 @@ class StageInputs:
         loaded.module.to(self.device)
         return loaded
 
-    @property
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        """The float network that is quantized: from calibration on with the batch norms that the job puts in."""
+        if not self._awaits_norms and self.specification.quantizer.insert_normalisation:
+            return insert_normalisation(self.uploaded, self.output_statistics)
+        return self.uploaded
+
+    @cached_property
     def inventory(self) -> Inventory:
-        """Layers of the network."""
-        return self.loaded.inventory
+        """Layers of the network that is quantized. Norms that the job puts in are named before they are measured."""
+        return insert_normalisation(self.uploaded).inventory if self._awaits_norms else self.loaded.inventory
+
+    @property
+    def _awaits_norms(self) -> bool:
+        """Norms are put in once calibration has measured what they stand for."""
+        return self.specification.quantizer.insert_normalisation and "calibrate" not in self.task.upstream
+
+    @property
+    def output_statistics(self) -> dict[str, ChannelStatistics]:
+        """What calibration measured behind the layers that get a norm."""
+        measured = self.result("calibrate")["output_statistics"]
+        return {name: ChannelStatistics.model_validate(each) for name, each in measured.items()}
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
