@@ -37,7 +37,7 @@ def quantize(loaded: LoadedModel, policy: Policy, calibration: Calibration, choi
 
     model = place_quantizers(loaded.module, weights, activations).to(device_of(loaded.module))
     for layer in loaded.inventory.layers:
-        _start(model, layer, moves_scale=chosen.card.needs_following_normalisation)
+        start_layer(model, layer, moves_scale=chosen.card.needs_following_normalisation)
     return model.eval()
 
 
@@ -55,8 +55,11 @@ def output_axis(layer: Layer) -> int:
 
 
 @torch.no_grad()
-def _start(model: fx.GraphModule, layer: Layer, *, moves_scale: bool) -> None:
-    """Initialise a layer's quantizer, give the layer its starting weight, and let its batch norm follow."""
+def start_layer(model: fx.GraphModule, layer: Layer, *, moves_scale: bool, meaning: Tensor | None = None) -> None:
+    """Initialise a layer's quantizer, give the layer its starting weight, and let its batch norm follow.
+
+    `meaning`: the weight that the batch norm's statistics stand for, where it is not the layer's own.
+    """
     quantized = model.get_submodule(layer.name)
     if not isinstance(quantized, QuantizedLayer) or not isinstance(quantized.weight_quantizer, WeightQuantizer):
         return
@@ -65,7 +68,7 @@ def _start(model: fx.GraphModule, layer: Layer, *, moves_scale: bool) -> None:
     quantizer.initialise(exact)
     weight.copy_(quantizer.starting_weight(exact))
     if moves_scale and layer.batch_norm is not None:
-        factor = _change_of_scale(exact, quantizer(weight), output_axis(layer))
+        factor = _change_of_scale(exact if meaning is None else meaning, quantizer(weight), output_axis(layer))
         _scale_statistics(model.get_submodule(layer.batch_norm), factor)
         if quantized.layer.bias is not None:
             quantized.layer.bias.mul_(factor)  # type: ignore[operator]

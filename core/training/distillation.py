@@ -4,8 +4,7 @@ Hinton et al., "Distilling the Knowledge in a Neural Network", https://arxiv.org
 
     loss = (1 - a) CE(z, label) + a T^2 KL(softmax(t / T) || softmax(z / T))
 
-z are the scores of the network in training, t those of the float network; share a and
-temperature T come from the recipe.
+z are the scores of the network in training, t those of the float network; a and T come from the recipe.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from core.jobs.specification import TrainingChoice
 from core.tasks import classification
+from core.training.batches import Images, batches_in_order
 
 MOST_KEPT = 2**26  # scores, 256 MB
 
@@ -58,3 +58,13 @@ class Teacher:
     def keep_all(self, batches: Iterator[Tensor]) -> None:
         """Compute the scores of every image, in order, beforehand."""
         self._kept = torch.cat([self._network(x) for x in batches])
+
+
+def make_teacher(network: nn.Module, train: Images, choice: TrainingChoice, device: torch.device) -> Teacher:
+    """A teacher that keeps its scores of `train`, where images stay as they are and the scores fit into memory."""
+    teacher = Teacher(network)
+    first = torch.from_numpy(next(train.batches(1))[0]).to(device)
+    classes = teacher.scores(np.zeros(1, np.int64), first).shape[1]
+    if choice.augmentation == "none" and len(train) * classes <= MOST_KEPT:
+        teacher.keep_all(x for x, _ in batches_in_order(train, device))
+    return teacher

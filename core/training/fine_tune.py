@@ -1,8 +1,9 @@
 """Quantization-aware training of a calibrated network.
 
 Every epoch: a shuffled pass over `train`, the accuracy on `select`, a checkpoint. The network ends as it was after the
-epoch with the best accuracy on `select`, the calibrated one included; of equal accuracies the smaller loss wins. On the
-CPU an interrupted and resumed training equals an unbroken one to the bit.
+epoch with the best accuracy on `select`, the calibrated one included; of equal accuracies the smaller loss wins. Where
+the recipe has stages, only epochs of the last one count. On the CPU an interrupted and resumed training equals an
+unbroken one to the bit: an epoch follows from seed and number, a stage from the epoch, the learning rate from progress.
 """
 
 from __future__ import annotations
@@ -10,44 +11,35 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.errors import InvalidInput
 from core.jobs.specification import TrainingChoice
 from core.jobs.task import Reporter
 from core.tasks.classification import Evaluation, check_labels, evaluate
-from core.training.augmentation import flip_and_crop
+from core.training.batch_norm import measure_statistics, norms_with_statistics
+from core.training.batches import Images, batches_in_order, shuffled_batches, steps_in_an_epoch
 from core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from core.training.distillation import MOST_KEPT, Teacher, distilled_loss
-from core.training.divergence import bad_loss, collapsed
-from core.training.optimiser import Optimiser
-from core.training.result import EpochRecord, TrainingResult
+from core.training.course import Course
+from core.training.distillation import Teacher, make_teacher
+from core.training.divergence import bad_select_loss, collapsed, only_class
+from core.training.early_stop import stalled
+from core.training.one_epoch import EpochPass
+from core.training.result import EpochRecord, StageRecord, TrainingResult
+from core.training.way import Way
 
-EVALUATION_BATCH = 256
 REPORT_EVERY_S = 0.5
 CHECKPOINT_NAME = "epoch"
+BEFORE_ANY_EPOCH = 0  # seeds what is drawn for no epoch
 
-
-class Images(Protocol):
-    """A split of a data set, as `core.data.dataset.Split` is."""
-
-    labels: NDArray[np.int64]
-
-    def __len__(self) -> int: ...
-
-    def batches(
-        self, batch_size: int, indices: NDArray[np.integer[Any]] | None = None
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """(x float32 N, C, H, W; y int64 N), all in order or those at `indices`, in that order."""
-        ...
+Stopped = Literal["finished", "patience", "diverged"]
+BatchNorm = Literal["as trained", "measured anew", "measured anew, and worse"]
 
 
 def fine_tune(
@@ -60,12 +52,14 @@ def fine_tune(
     seed: int,
     checkpoint_directory: Path,
     reporter: Reporter,
+    way: Way | None = None,
 ) -> TrainingResult:
     """Trains `model` in place, on its device. `teacher` is the float network; None, or no distillation: labels alone.
 
+    `way`: where the recipe has stages, the networks on the way to `model`, which is that of the last stage.
     A training that diverges is no exception: the result says why, and the model is as in its best epoch before.
     """
-    training = _Training(model, teacher, train, select, choice, seed, checkpoint_directory, reporter)
+    training = _Training(model, teacher, train, select, choice, seed, checkpoint_directory, reporter, way)
     return training.run()
 
 
@@ -79,47 +73,43 @@ class _Training:
     seed: int
     directory: Path
     reporter: Reporter
+    way: Way | None
 
     def __post_init__(self) -> None:
         if len(self.train) < 2:
             raise InvalidInput("training needs at least two images", hint="give more training images")
         self.device = next(self.model.parameters()).device
-        self.steps = max(len(self.train) // self.choice.batch_size, 1)  # an incomplete last batch is left out
         self.recipe: dict[str, object] = {**self.choice.model_dump(mode="json"), "seed": self.seed}
+        if self.way is not None:
+            self.recipe["stages"] = [[each.policy.model_dump(mode="json"), each.epochs] for each in self.way.stages]
+        self.course = Course(self.model, self.choice, self.way)
         self.diverged: str | None = None
         self.last_report = 0.0
 
     def run(self) -> TrainingResult:
-        self.optimiser = Optimiser(self.model, self.choice)
         self.state = self._resume() or self._start()
         resumed_from = len(self.state.history)
-        if resumed_from < self.choice.epochs:
-            self.teacher = self._make_teacher()
-        for epoch in range(resumed_from + 1, self.choice.epochs + 1):
-            if not self._epoch(epoch):
-                break
+        stopped = self._epochs()
         self.model.load_state_dict(self.state.best)
+        batch_norm, evaluation = self._settle_batch_norm()
         self.model.eval()
-        if self.diverged is None:
-            self.diverged = collapsed(self._evaluate().predictions, self.select.labels)
         return TrainingResult(
             history=tuple(self.state.history),
             calibrated_select_accuracy=self.state.calibrated_select_accuracy,
             best_epoch=self.state.best_epoch,
-            diverged=self.diverged,
+            stopped=stopped,
+            diverged=self.diverged or self._collapse(evaluation),
             resumed_from_epoch=resumed_from,
+            batch_norm=batch_norm,
+            **({} if self.way is None else _passed(self.way)),
         )
 
     def _resume(self) -> Checkpoint | None:
         state = load_checkpoint(self.directory, self.recipe)
-        if state is None or state.model.keys() != self.model.state_dict().keys():
-            return None
-        self.model.load_state_dict(state.model)
-        self.optimiser.set_state(state.optimiser)
-        return state
+        return state if state is not None and self.course.resume(state) else None
 
     def _start(self) -> Checkpoint:
-        evaluation = self._evaluate()
+        evaluation = self._evaluate(self.model)
         check_labels(self.train.labels, evaluation.logits.shape[1])
         return Checkpoint(
             model={},
@@ -132,84 +122,111 @@ class _Training:
             calibrated_select_accuracy=evaluation.accuracy,
         )
 
-    def _make_teacher(self) -> Teacher | None:
-        if self.teacher_network is None or not self.choice.distillation:
-            return None
-        teacher = Teacher(self.teacher_network)
-        first = next(self.train.batches(1))[0]
-        classes = teacher.scores(np.zeros(1, np.int64), self._on_device(first)).shape[1]
-        if self.choice.augmentation == "none" and len(self.train) * classes <= MOST_KEPT:
-            teacher.keep_all(self._on_device(x) for x, _ in self.train.batches(EVALUATION_BATCH))
-        return teacher
+    def _epochs(self) -> Stopped:
+        """All epochs that are left, and why there were no more."""
+        done = len(self.state.history)
+        if done < self.choice.epochs and not self._stalled():
+            teacher = self._make_teacher()
+            self.epoch_pass = EpochPass(self.train, self.choice, teacher, self.seed, self.device, self._report)
+        for epoch in range(done + 1, self.choice.epochs + 1):
+            if self._stalled():
+                return "patience"
+            if not self._epoch(epoch):
+                return "diverged"
+        return "finished"
 
     def _epoch(self, epoch: int) -> bool:
-        """Whether training goes on. Random numbers follow from seed and epoch."""
+        """Whether training goes on."""
         started = time.monotonic()
-        chance = np.random.default_rng([self.seed, epoch])
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(int(chance.integers(2**62)))
-            loss = self._pass(epoch, chance)
-        if loss is None:
+        moment = self.course.moment(epoch)
+        self.course.enter(moment)
+        passed = self.epoch_pass.run(self.course, moment, self.state.first_loss if self.state.history else None)
+        self.diverged = passed.diverged
+        if self.diverged is None:
+            evaluation = self._evaluate(self.course.network)
+            self.diverged = bad_select_loss(evaluation.loss, epoch)
+        if self.diverged is not None:
             return False
-        evaluation = self._evaluate()
+        self.state.first_loss = passed.first_loss
         record = EpochRecord(
-            epoch=epoch, loss=loss, select_accuracy=evaluation.accuracy, seconds=time.monotonic() - started
+            epoch=epoch,
+            stage=moment.stage,
+            loss=passed.loss,
+            select_accuracy=evaluation.accuracy,
+            only_class=only_class(evaluation.predictions, self.select.labels),
+            seconds=time.monotonic() - started,
         )
         self._keep(record, evaluation)
         return True
 
-    def _pass(self, epoch: int, chance: np.random.Generator) -> float | None:
-        """The mean loss over all batches; None when training diverged."""
-        self.model.train()
-        size = min(self.choice.batch_size, len(self.train))
-        order = chance.permutation(len(self.train))[: self.steps * size]
-        total = 0.0
-        for step, (images, labels) in enumerate(self.train.batches(size, order)):
-            x = self._on_device(flip_and_crop(images, chance) if self.choice.augmentation != "none" else images)
-            loss, classes = self._step(x, labels, order[step * size : (step + 1) * size], epoch - 1 + step / self.steps)
-            if not self.state.history and step == 0:
-                self.state.first_loss = loss
-            self.diverged = bad_loss(loss, self.state.first_loss, classes, epoch)
-            if self.diverged is not None:
-                return None
-            total += loss
-            self._report(epoch - 1 + (step + 1) / self.steps, f"epoch {epoch} of {self.choice.epochs}, loss {loss:.3f}")
-        return total / self.steps
-
-    def _step(self, x: Tensor, labels: NDArray[np.int64], indices: NDArray[np.int64], at: float) -> tuple[float, int]:
-        """One update. `at`: epochs done so far. Returns the loss before it, and the number of classes."""
-        logits = self.model(x)
-        of_teacher = None if self.teacher is None else self.teacher.scores(indices, x)
-        loss = distilled_loss(logits, torch.from_numpy(labels).to(self.device), of_teacher, self.choice)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step(at / self.choice.epochs)
-        return loss.item(), logits.shape[1]
-
     def _keep(self, record: EpochRecord, evaluation: Evaluation) -> None:
-        state = self.state
+        state, network = self.state, self.course.network
         state.history.append(record)
-        loss = _comparable(evaluation.loss)
-        if (evaluation.accuracy, -loss) > (state.best_accuracy, -state.best_loss):
-            state.best, state.best_epoch = _copy_of(self.model), record.epoch
-            state.best_accuracy, state.best_loss = evaluation.accuracy, loss
-        state.model, state.optimiser = self.model.state_dict(), self.optimiser.state()
+        is_better = _rank(evaluation) > (state.best_accuracy, -state.best_loss)
+        if record.stage == self.course.last_stage and is_better:
+            state.best, state.best_epoch = _copy_of(network), record.epoch
+            state.best_accuracy, state.best_loss = evaluation.accuracy, _comparable(evaluation.loss)
+        state.model, state.optimiser = network.state_dict(), self.course.optimiser.state()
         save_checkpoint(self.directory, state, self.recipe)
         self.reporter.metric("loss", record.loss, record.epoch)
         self.reporter.metric("select_accuracy", record.select_accuracy, record.epoch)
         self.reporter.checkpoint(f"{CHECKPOINT_NAME}-{record.epoch}")
 
-    def _evaluate(self) -> Evaluation:
-        batches = self.select.batches(EVALUATION_BATCH)
-        return evaluate(self.model, ((self._on_device(x), torch.from_numpy(y).to(self.device)) for x, y in batches))
+    def _stalled(self) -> bool:
+        last = [epoch.select_accuracy for epoch in self.state.history if epoch.stage == self.course.last_stage]
+        return stalled([self.state.calibrated_select_accuracy, *last], self.choice.patience)
 
-    def _on_device(self, images: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(images).to(self.device)
+    def _settle_batch_norm(self) -> tuple[BatchNorm, Evaluation]:
+        """Measure the statistics anew where the recipe says so; keep them where `select` is not worse."""
+        before = self._evaluate(self.model)
+        if self.choice.batch_norm_batches == 0 or not norms_with_statistics(self.model):
+            return "as trained", before
+        trained = _copy_of(self.model)
+        chance = np.random.default_rng([self.seed, BEFORE_ANY_EPOCH])
+        as_evaluated = self.choice.model_copy(update={"augmentation": "none"})
+        batches = shuffled_batches(self.train, as_evaluated, chance, self.device)
+        measure_statistics(self.model, (batch.x for batch in islice(batches, self.choice.batch_norm_batches)))
+        after = self._evaluate(self.model)
+        if _rank(after) >= _rank(before):
+            return "measured anew", after
+        self.model.load_state_dict(trained)
+        return "measured anew, and worse", before
 
-    def _report(self, epochs_done: float, message: str) -> None:
+    def _collapse(self, evaluation: Evaluation) -> str | None:
+        """Of the network that is left, or of the last epoch, though a better one was kept."""
+        of_kept = collapsed(evaluation.predictions, self.select.labels)
+        last = self.state.history[-1] if self.state.history else None
+        if of_kept is not None or last is None or last.only_class is None:
+            return of_kept
+        return f"after epoch {last.epoch} the network gave every image class {last.only_class}"
+
+    def _make_teacher(self) -> Teacher | None:
+        if self.teacher_network is None or not self.choice.distillation:
+            return None
+        return make_teacher(self.teacher_network, self.train, self.choice, self.device)
+
+    def _evaluate(self, network: nn.Module) -> Evaluation:
+        return evaluate(network, batches_in_order(self.select, self.device))
+
+    def _report(self, epoch: int, steps: int, loss: float) -> None:
         now = time.monotonic()
         if now - self.last_report >= REPORT_EVERY_S:
             self.last_report = now
-            self.reporter.progress(epochs_done / self.choice.epochs, message)
+            done = epoch - 1 + steps / steps_in_an_epoch(self.train, self.choice)
+            message = f"epoch {epoch} of {self.choice.epochs}, loss {loss:.3f}"
+            self.reporter.progress(done / self.choice.epochs, message)
+
+
+def _passed(way: Way) -> dict[str, Any]:
+    """A way as a result tells it."""
+    stages = tuple(StageRecord(title=each.title, epochs=each.epochs, layers=each.layers) for each in way.stages)
+    first_last = way.quantization.choice.first_last
+    return {"stages": stages, "block_order": way.block_order, "first_last": first_last}
+
+
+def _rank(evaluation: Evaluation) -> tuple[float, float]:
+    """The larger, the better: accuracy first, then the loss."""
+    return evaluation.accuracy, -_comparable(evaluation.loss)
 
 
 def _comparable(loss: float) -> float:

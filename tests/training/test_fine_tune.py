@@ -52,8 +52,13 @@ class StopsAfter(Silent):
             raise Stopped
 
 
+def chosen(method: str) -> QuantizerChoice:
+    offered = METHODS[method].card.granularities
+    return QuantizerChoice(method=method, granularity="channel" if "channel" in offered else "tensor")
+
+
 def quantized(loaded: LoadedModel, calibration: Calibration, method: str = "lsq", bits: int = 3) -> fx.GraphModule:
-    return quantize(loaded, uniform(loaded, bits), calibration, QuantizerChoice(method=method))
+    return quantize(loaded, uniform(loaded, bits), calibration, chosen(method))
 
 
 def run(

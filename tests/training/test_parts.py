@@ -11,7 +11,7 @@ from torch import nn
 from core.jobs.specification import TrainingChoice
 from core.training.augmentation import flip_and_crop
 from core.training.distillation import Teacher, distilled_loss
-from core.training.divergence import bad_loss, collapsed
+from core.training.divergence import bad_loss, bad_select_loss, collapsed, only_class
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -79,8 +79,15 @@ def test_losses_that_end_a_training_are_named() -> None:
     assert bad_loss(30.0, 5.0, 10, 2) is None, "a large first loss allows a large one"
 
 
+def test_a_loss_on_select_that_is_no_number_is_named() -> None:
+    assert bad_select_loss(2.0, 3) is None
+    assert bad_select_loss(float("nan"), 3) == "the loss on the select split was not a number after epoch 3"
+    assert "infinite" in str(bad_select_loss(float("inf"), 3))
+
+
 def test_one_predicted_class_is_a_collapse_only_where_labels_differ() -> None:
     one, two = np.zeros(5, np.int64), np.array([0, 1, 0, 1, 0])
+    assert only_class(one, two) == 0
     assert collapsed(one, two) == "the network gives every image class 0"
-    assert collapsed(two, two) is None
-    assert collapsed(one, one) is None
+    assert only_class(two, two) is collapsed(two, two) is None
+    assert only_class(one, one) is collapsed(one, one) is None
