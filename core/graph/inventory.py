@@ -45,6 +45,13 @@ class Layer(BaseModel):
         """Channels of the output."""
         return self.output_shape[0]
 
+    @property
+    def weight_channels(self) -> int:
+        """Channels whose weights can have a width of their own; a transposed convolution has them second, once for all
+        of its groups.
+        """
+        return self.weight_shape[1 if self.kind == "conv_transpose2d" else 0]
+
 
 class Inventory(BaseModel):
     """A network's layers in execution order, and where they came from."""

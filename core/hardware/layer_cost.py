@@ -15,16 +15,15 @@ from core.policy import LayerBits
 
 
 def channel_widths(layer: Layer, bits: LayerBits) -> tuple[int, ...]:
-    """Weight bits of each output channel."""
-    channels = output_channels(layer)
-    if isinstance(bits.weights, int):
-        return (bits.weights,) * channels
-    if len(bits.weights) != channels:
+    """Weight bits of each output channel. Where channels of several groups share a width, they stand group by group."""
+    channels = layer.weight_channels
+    widths = (bits.weights,) * channels if isinstance(bits.weights, int) else bits.weights
+    if len(widths) != channels:
         raise InvalidInput(
-            f"layer {layer.name!r} has {channels} output channels and {len(bits.weights)} widths for them",
+            f"layer {layer.name!r} has {channels} output channels and {len(widths)} widths for them",
             hint="give one width for the layer, or one for each output channel",
         )
-    return bits.weights
+    return widths * (output_channels(layer) // channels)
 
 
 def simulate_layer(target: Target, layer: Layer, bits: LayerBits) -> Simulation:

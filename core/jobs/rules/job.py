@@ -115,8 +115,8 @@ def _policy(path: str, policy: Policy, inventory: Inventory) -> Iterator[Fault]:
         yield Fault(path, f"layers that the network does not have: {listed(unknown)}")
     for layer in inventory.layers:
         bits = policy.layers.get(layer.name)
-        if bits and isinstance(bits.weights, tuple) and len(bits.weights) != layer.weight_shape[0]:
-            yield Fault(f"{path}.layers.{layer.name}", f"it has {layer.weight_shape[0]} output channels")
+        if bits and isinstance(bits.weights, tuple) and len(bits.weights) != layer.weight_channels:
+            yield Fault(f"{path}.layers.{layer.name}", f"it has {layer.weight_channels} output channels")
     for group in inventory.activation_groups():
         if len({policy.layers[name].activations for name in group if name in policy.layers}) > 1:
             yield Fault(path, f"{listed(group)} read one tensor, so their activation bits must be equal")
