@@ -1,0 +1,57 @@
+"""The integer executor against deploy mode, to the bit, and deploy mode against the network in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from deploy_networks import NETWORKS, SHAPE, quantized, uniform_policy
+
+from core.deploy.integer.build import build_program
+from core.deploy.integer.deploy_mode import DeployMode
+from core.deploy.integer.executor import IntegerExecutor
+from core.deploy.integer.program import Rounding
+from core.graph.loaded_model import LoadedModel
+from core.policy import Policy
+from core.quantizers.registry import METHODS
+
+WIDTHS = ((8, 8), (4, 4), (3, 5), (2, 2), (1, 1), ((2, 8, 0, 4), 6))
+UNIFORM = sorted(name for name, method in METHODS.items() if method.card.uniform)
+
+
+def policy_of(weights: int | tuple[int, ...], activations: int) -> Callable[[LoadedModel], Policy]:
+    return lambda loaded: uniform_policy(loaded, weights, activations)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("method", UNIFORM)
+def test_every_uniform_method_at_every_width(network: str, method: str) -> None:
+    card = METHODS[method].card
+    for weights, activations in WIDTHS:
+        wanted = {weights} if isinstance(weights, int) else set(weights) - {0}
+        if not wanted <= set(card.weight_bits) or activations not in card.activation_bits:
+            continue
+        granularity = "channel" if "channel" in card.granularities else "tensor"
+        found = quantized(network, policy_of(weights, activations), method, granularity)
+        program = build_program(found.model, SHAPE)
+        images = found.images.numpy()
+        executed = IntegerExecutor(program)(images)
+        assert np.array_equal(executed, DeployMode(program)(images)), (weights, activations)
+        with torch.inference_mode():
+            trained = found.model(found.images).numpy()
+        assert (executed.argmax(1) == trained.argmax(1)).mean() > 0.9, (weights, activations)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("rounding", ["dyadic", "gemmlowp"])
+def test_both_requantizations(network: str, rounding: Rounding) -> None:
+    found = quantized(network, policy_of(8, 8))
+    program = build_program(found.model, SHAPE, rounding=rounding)
+    images = found.images.numpy()
+    executed = IntegerExecutor(program)(images)
+    assert np.array_equal(executed, DeployMode(program)(images))
+    with torch.inference_mode():
+        trained = found.model(found.images).numpy()
+    assert np.abs(executed - trained).max() < 0.02 * np.abs(trained).max()
