@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.jobs.joint_widths import joint_widths
 from core.jobs.specification import JobSpecification
 from core.sensitivity.registry import metric_by_id
 
 STAGES = (
-    "inspect", "calibrate", "traces", "sensitivity", "costs", "search", "evaluate", "finetune", "export", "report",
+    "inspect", "calibrate", "traces", "sensitivity", "costs", "search", "joint", "evaluate", "finetune", "export",
+    "report",
 )  # fmt: skip
 POINT_STAGES = frozenset({"evaluate", "finetune", "export"})
 UPLOAD_STAGES = frozenset({"inspect-model", "inspect-dataset"})
@@ -34,19 +36,24 @@ class PlannedTask:
     tolerant: bool = False
 
 
+def baseline_bits(specification: JobSpecification) -> tuple[int, ...]:
+    """Widths of the uniform baselines: those that the candidates' common network has, where they have one."""
+    return joint_widths(specification.quantizer) or BASELINE_BITS
+
+
 def slots(specification: JobSpecification) -> int:
     """How many candidates the job can have."""
-    return specification.search.points + len(BASELINE_BITS) + len(specification.policies)
+    return specification.search.points + len(baseline_bits(specification)) + len(specification.policies)
 
 
 def slot_origin(specification: JobSpecification, point: int) -> tuple[str, str]:
     """Origin ("search", "uniform" or "own") and name of the candidate in that slot."""
-    after_search = point - specification.search.points
+    after_search, baselines = point - specification.search.points, baseline_bits(specification)
     if after_search < 0:
         return "search", f"point-{point + 1}"
-    if after_search < len(BASELINE_BITS):
-        return "uniform", f"uniform-{BASELINE_BITS[after_search]}"
-    return "own", f"own-{after_search - len(BASELINE_BITS) + 1}"
+    if after_search < len(baselines):
+        return "uniform", f"uniform-{baselines[after_search]}"
+    return "own", f"own-{after_search - len(baselines) + 1}"
 
 
 def needs_traces(specification: JobSpecification) -> bool:
@@ -71,9 +78,10 @@ def plan(specification: JobSpecification) -> list[PlannedTask]:
     points = range(slots(specification))
     last = [add("evaluate", calibrate, search, point=point) for point in points]
     if specification.training is not None:
-        last = [add("finetune", calibrate, search, last[point], point=point) for point in points]
+        joint = (add("joint", calibrate, search),) if joint_widths(specification.quantizer) else ()
+        last = [add("finetune", calibrate, search, last[point], *joint, point=point) for point in points]
     exports = [add("export", calibrate, search, last[point], point=point) for point in points]
-    add("report", *range(search + 1), *range(search + 1, exports[-1] + 1), tolerant=True)
+    add("report", *range(exports[-1] + 1), tolerant=True)
     return tasks
 
 

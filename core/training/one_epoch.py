@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.jobs.specification import TrainingChoice
 from core.training.batches import Batch, Images, shuffled_batches, steps_in_an_epoch
@@ -54,19 +54,23 @@ class EpochPass:
         course.network.train()
         steps, total = steps_in_an_epoch(self.train, self.choice), 0.0
         for step, batch in enumerate(shuffled_batches(self.train, self.choice, chance, self.device)):
-            logits = scores(course.network, batch.x, self.choice)
-            loss = self._backward(logits, batch)
+            loss, classes = self.backward(course.network, batch)
             course.optimiser.step((moment.done + step / steps) / moment.epochs)
             first_loss = loss if first_loss is None else first_loss
-            diverged = bad_loss(loss, first_loss, logits.shape[1], moment.epoch)
+            diverged = bad_loss(loss, first_loss, classes, moment.epoch)
             if diverged is not None:
                 return Passed(loss, first_loss, diverged)
             total += loss
             self.report(moment.epoch, step + 1, loss)
         return Passed(total / steps, first_loss or 0.0)
 
-    def _backward(self, logits: Tensor, batch: Batch) -> float:
-        of_teacher = None if self.teacher is None else self.teacher.scores(batch.indices, batch.x)
-        loss = distilled_loss(logits, batch.labels, of_teacher, self.choice)
+    def backward(self, network: nn.Module, batch: Batch) -> tuple[float, int]:
+        """Adds the gradients of one batch; returns its loss, and the number of classes."""
+        logits = scores(network, batch.x, self.choice)
+        loss = distilled_loss(logits, batch.labels, self.scores_of_teacher(batch), self.choice)
         loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+        return loss.item(), logits.shape[1]
+
+    def scores_of_teacher(self, batch: Batch) -> Tensor | None:
+        """N, classes; None where labels alone are learned from."""
+        return None if self.teacher is None else self.teacher.scores(batch.indices, batch.x)

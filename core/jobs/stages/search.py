@@ -8,7 +8,7 @@ from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.cost_table import CostTable
 from core.hardware.targets import load_targets
-from core.jobs.plan import BASELINE_BITS, slot_origin, slots
+from core.jobs.plan import baseline_bits, slot_origin, slots
 from core.jobs.specification import JobSpecification
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import Reporter, TaskOutput
@@ -42,14 +42,15 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
 
 
 def _fixed_policy(specification: JobSpecification, inventory: Inventory, position: int) -> Policy:
-    if position < len(BASELINE_BITS):
+    baselines = baseline_bits(specification)
+    if position < len(baselines):
         return uniform_policy(
             inventory.layers,
-            BASELINE_BITS[position],
+            baselines[position],
             first_last=specification.quantizer.first_last,
             residual_bits=specification.quantizer.residual_bits,
         )
-    policy = specification.policies[position - len(BASELINE_BITS)]
+    policy = specification.policies[position - len(baselines)]
     missing = [layer.name for layer in inventory.layers if layer.name not in policy.layers]
     unknown = sorted(set(policy.layers) - {layer.name for layer in inventory.layers})
     if missing or unknown:
