@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from core.store.repositories.stages import StageSum
 
 # Shares of a job's time, for the progress bar only: roughly what stages take on a small network, per task.
-_WEIGHTS = {"traces": 10.0, "sensitivity": 10.0, "calibrate": 3.0, "finetune": 8.0, "costs": 0.5, "report": 0.5}
+_WEIGHTS = {
+    "traces": 10.0,
+    "sensitivity": 10.0,
+    "calibrate": 3.0,
+    "joint": 30.0,
+    "finetune": 8.0,
+    "costs": 0.5,
+    "report": 0.5,
+}
 _BRIEF_S = {
     "inspect": 2.0,
     "calibrate": 5.0,

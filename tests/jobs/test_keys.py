@@ -84,5 +84,13 @@ def test_training_depends_on_the_policy_and_not_on_the_search_that_found_it() ->
     assert input_key(first) != input_key(replace(first, specification=changed("training", epochs=3)))
 
 
+def test_training_all_widths_together_depends_on_no_search_and_no_limit() -> None:
+    first = identity("joint")
+    assert input_key(first) == input_key(replace(first, upstream={"calibrate": "c", "search": "other"}))
+    assert input_key(first) == input_key(replace(first, specification=changed("search", points=3)))
+    assert input_key(first) != input_key(replace(first, upstream={"calibrate": "d", "search": "s"}))
+    assert input_key(first) != input_key(replace(first, specification=changed("quantizer", settings={"bits": "4,2"})))
+
+
 def test_a_report_is_never_re_used() -> None:
     assert input_key(identity("report")) is None

@@ -35,6 +35,20 @@ def test_without_training_nothing_is_trained_and_export_follows_evaluation() -> 
     assert {tasks[position].stage for position in export.depends_on} == {"calibrate", "search", "evaluate"}
 
 
+def test_with_adabits_one_training_stands_before_all_points_and_baselines_are_its_widths() -> None:
+    job = specification(quantizer={"method": "adabits", "settings": {"bits": "2,8,4"}}, search={"points": 2})
+    tasks = plan(job)
+    [joint] = [position for position, task in enumerate(tasks) if task.stage == "joint"]
+    assert tasks[joint].point is None
+    assert {tasks[position].stage for position in tasks[joint].depends_on} == {"calibrate", "search"}
+    assert all(joint in task.depends_on for task in tasks if task.stage == "finetune")
+    assert [slot_origin(job, point)[1] for point in range(slots(job))] == [
+        "point-1", "point-2", "uniform-8", "uniform-4", "uniform-2"
+    ]  # fmt: skip
+    assert "joint" not in {task.stage for task in plan(specification())}
+    assert "joint" not in {task.stage for task in plan(specification(quantizer={"method": "adabits"}, training=None))}
+
+
 def test_traces_are_taken_only_for_the_metric_that_needs_them() -> None:
     assert "traces" in {task.stage for task in plan(specification())}
     assert "traces" not in {task.stage for task in plan(specification(sensitivity={"metric": "direct"}))}
