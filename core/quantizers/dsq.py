@@ -34,6 +34,7 @@ from torch.autograd.function import once_differentiable
 
 from core.quantizers.base import ActivationQuantizer, QuantizedTensor, WeightQuantizer, along, reduced_dimensions
 from core.quantizers.card import MethodCard
+from core.quantizers.clipped_gradient import gradient_above, gradient_below, gradient_inside
 from core.quantizers.hadq import GAUSSIAN_LIMITS
 from core.quantizers.method import Method, MethodSettings
 from core.quantizers.site_range import ActivationGrid, SiteRange
@@ -107,12 +108,10 @@ class _Staircase(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, lower, upper, alpha, scale = ctx.saved_tensors
-        low, high = lower.item(), upper.item()
-        wants_lower = ctx.needs_input_grad[1]
-        buffer = torch.ops.aten.hardtanh_backward(g, x, high, math.inf)  # g above, else 0, in one pass
+        below = gradient_below(g, x, lower).sum() if ctx.needs_input_grad[1] else None
+        buffer = gradient_above(g, x, upper)
         above = buffer.sum()
-        below = torch.ops.aten.hardtanh_backward(g, x, -math.inf, low).sum() if wants_lower else None
-        inside = torch.ops.aten.hardtanh_backward(g, x, *_just_outside(low, high))
+        inside = gradient_inside(g, x, lower, upper, closed=True)
         dx, d_alpha = _soft_gradient(inside, torch.sub(x, lower, out=buffer).div_(scale), alpha, scale)
         return dx, below, above, d_alpha, None
 
@@ -130,24 +129,15 @@ class _StaircaseOfChannels(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, lower, upper, alpha, scale = ctx.saved_tensors
-        below, above = x < lower, x > upper
-        inside = torch.where(below | above, 0.0, g)
+        inside = gradient_inside(g, x, lower, upper, closed=True)
         dx, d_alpha = _soft_gradient(inside, torch.sub(x, lower).div_(scale), alpha, scale)
-        return dx, (g * below).sum_to_size(lower.shape), (g * above).sum_to_size(upper.shape), d_alpha, None
+        below, above = (clipped(g, x, limit) for clipped, limit in ((gradient_below, lower), (gradient_above, upper)))
+        return dx, below.sum_to_size(lower.shape), above.sum_to_size(upper.shape), d_alpha, None
 
 
 def _codes(x: Tensor, lower: Tensor, scale: Tensor, steps: int) -> Tensor:
     """0 to `steps`, in floating point."""
     return torch.sub(x, lower).div_(scale).round_().clamp_(0, steps)
-
-
-def _just_outside(low: float, high: float) -> tuple[float, float]:
-    """The open interval that holds exactly the float32 numbers from low to high."""
-    lower, upper = (
-        np.nextafter(np.float32(low), np.float32(-np.inf)),
-        np.nextafter(np.float32(high), np.float32(np.inf)),
-    )
-    return float(lower), float(upper)
 
 
 def _soft_gradient(g: Tensor, position: Tensor, alpha: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -305,6 +295,11 @@ class DsqActivationQuantizer(ActivationQuantizer):
         super().__init__(bits, signed)
         self.steps = 2**bits - 1
         self.range = _Range((), settings, from_zero=not signed)
+
+    @property
+    def clips_at_zero(self) -> bool:
+        """Whether l is 0 and stays so."""
+        return not self.signed
 
     def initialise(self, site: SiteRange) -> None:
         """The calibrated grid's ends, or the extremes where the range follows them.
