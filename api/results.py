@@ -20,14 +20,17 @@ _SPLIT_WORDS = {True: "select and report are one", False: "select and report are
 
 def candidates_of(session: Session, owner: UUID, job_id: UUID) -> list[CandidateAnswer]:
     """All candidates of a job by slot."""
-    return [candidate_answer(row) for row in CandidateRepository(session, owner).of_job(job_id)]
+    trainings = {task.point: task.result for task in JobRepository(session, owner).results(job_id, "finetune")}
+    rows = CandidateRepository(session, owner).of_job(job_id)
+    return [candidate_answer(row, (trainings.get(row.point) or {}).get("training")) for row in rows]
 
 
-def candidate_answer(row: Candidate) -> CandidateAnswer:
+def candidate_answer(row: Candidate, training: Json | None) -> CandidateAnswer:
     """A row as JSON. Dominated is what was measured and does not stand on the front."""
-    names = [name for name in CandidateAnswer.model_fields if name != "dominated"]
+    names = [name for name in CandidateAnswer.model_fields if name not in ("dominated", "training")]
     dominated = None if row.on_front is None or row.measured is None else not row.on_front
-    return CandidateAnswer(**{name: getattr(row, name) for name in names}, dominated=dominated)
+    record = {name: value for name, value in (training or {}).items() if name != "history"}  # a row has its own
+    return CandidateAnswer(**{name: getattr(row, name) for name in names}, dominated=dominated, training=record or None)
 
 
 def artifacts_of(session: Session, owner: UUID, job_id: UUID) -> list[ArtifactAnswer]:

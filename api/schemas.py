@@ -143,6 +143,9 @@ class CandidateAnswer(BaseModel):
     certificate: Json | None
     parity: Json | None
     history: list[Json] | None
+    training: Json | None = Field(
+        description="how training went: stages, best epoch, why it stopped, batch norms, divergence; null before"
+    )
 
 
 class ArtifactAnswer(_Answer):

@@ -75,6 +75,17 @@ def test_candidates_and_artifacts_are_lists(world: World) -> None:
     assert world.client.get(f"/jobs/{job_id}/artifacts").json() == {"items": [], "next": None}
 
 
+def test_a_candidate_says_how_its_training_went(world: World) -> None:
+    job_id = finished(world)
+    assert world.client.get(f"/jobs/{job_id}/candidates").json()["items"][0]["training"] is None
+    went = {"best_epoch": 2, "stopped": "patience", "diverged": None, "stages": [{"title": "the policy", "epochs": 3}]}
+    with world.sessions() as session, session.begin():
+        task = (Task.job_id == UUID(job_id), Task.stage == "finetune", Task.point == 0)
+        value = {"training": {**went, "history": [{"epoch": 1}]}}
+        session.execute(update(Task).where(*task).values(state="succeeded", result=value))
+    assert world.client.get(f"/jobs/{job_id}/candidates").json()["items"][0]["training"] == went
+
+
 def test_every_figure_comes_as_json_and_as_a_table(world: World) -> None:
     for job_id in (finished(world), world.job()["id"]):
         for name in FIGURES:

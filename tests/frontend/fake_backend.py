@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 
+from core.catalogue import load_catalogue
 from core.errors import InvalidSpecification
 from core.figures import FigureQuery, figure
 from core.jobs.specification import JobSpecification
@@ -38,11 +40,41 @@ def card(name: str, title: str, **more: Any) -> Json:
     }
 
 
+SETTINGS: Json = {
+    "$defs": {"Start": {"enum": ["mean", "largest"], "type": "string"}},
+    "properties": {
+        "share": {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.5, "description": "of the range"},
+        "rounds": {"type": "integer", "minimum": 1, "maximum": 9, "default": 3, "description": "how often"},
+        "learned": {"type": "boolean", "default": True, "description": "whether training moves it"},
+        "start": {"$ref": "#/$defs/Start", "default": "mean", "description": "where it starts"},
+        "bound": {
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}],
+            "default": None,
+            "description": "largest value; empty for none",
+        },
+    },
+}
+MADE_UP = card(
+    "made-up",
+    "Made-up method",
+    summary="Has one setting of each kind.",
+    weight_bits=[2, 3, 4],
+    activation_bits=[2, 3, 4],
+    paper_bits="2 and 4",
+    granularities=["tensor", "kernel"],
+    learned=["range of each layer"],
+    uniform=True,
+    zero_level=False,
+    needs_following_normalisation=True,
+    one_bit="none",
+    first_last="left float",
+    recipe="90 epochs",
+    reconstruction=True,
+    reconstruction_notes="The gradient is ours.",
+    settings_schema=SETTINGS,
+)
 CATALOGUE: Json = {
-    "methods": [
-        card("lsq", "LSQ: learned step size", weight_bits=[2, 3, 4, 5, 6, 7, 8], granularities=["tensor", "channel"]),
-        card("hadq", "HADQ-Net", reconstruction_notes=["the scale's gradient is reconstructed"]),
-    ],
+    "methods": [*load_catalogue()["methods"], MADE_UP],
     "observers": [card("mse", "Least squared error"), card("min-max", "Minimum and maximum")],
     "sensitivity_metrics": [card("hessian-trace", "Hessian trace (HAWQ-V2)"), card("direct", "Direct loss increase")],
     "strategies": [card("exact", "Exact (integer programme)")],
@@ -164,9 +196,23 @@ def drawn(job_id: str, name: str, query: Annotated[FigureQuery, Query()]) -> Res
     return Response(text, media_type="application/json", headers=PAGE_SECURITY)
 
 
-def refuse() -> JSONResponse:
+class Sent(BaseModel):
+    """A job as far as it matters to how it is refused."""
+
+    quantizer: Json = {}
+    search: Json = {}
+
+
+def refuse(sent: Sent) -> JSONResponse:
     errors = [{"path": "search.points", "message": "Input should be less than or equal to 64"}]
-    problem = InvalidSpecification("search.points: too many", hint="Correct what the message names.", errors=errors)
+    if sent.quantizer.get("settings"):
+        errors = [
+            {"path": "quantizer.settings.rounds", "message": "should be at most 9; left out, it is 3"},
+            {"path": "training.warmup_epochs", "message": "the warm-up would last for all 3 epochs"},
+        ]
+    problem = InvalidSpecification(
+        f"{errors[0]['path']}: not possible", hint="Correct what the message names.", errors=errors
+    )
     return JSONResponse(problem.as_problem(), 422, media_type="application/problem+json")
 
 

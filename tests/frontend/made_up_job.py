@@ -21,6 +21,20 @@ STAGES = (
     "export",
     "report",
 )
+TRAINED = {
+    "calibrated_select_accuracy": 0.871,
+    "best_epoch": 4,
+    "stopped": "patience",
+    "diverged": None,
+    "resumed_from_epoch": 0,
+    "stages": [
+        {"title": "at least 5 bits", "epochs": 2, "layers": ["conv1", "fc"]},
+        {"title": "the policy itself", "epochs": 3, "layers": ["fc"]},
+    ],
+    "block_order": "together",
+    "batch_norm": "measured anew",
+    "first_last": "8/8",
+}
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 
 
@@ -165,6 +179,7 @@ def candidate(number: int, name: str, origin: str, layers: list[Json], bits: Jso
         if evaluated
         else None,
         "history": history if evaluated else None,
+        "training": TRAINED if evaluated else None,
     }
 
 
@@ -185,7 +200,8 @@ def candidates(count: int, running: bool = False, hostile: bool = False) -> list
             state="failed",
             measured=None,
             parity=None,
-            history=None,
+            history=found[13]["history"][:1],
+            training={**TRAINED, "best_epoch": 0, "stopped": "diverged", "diverged": "the loss became infinite"},
             problem={
                 "title": "Training diverged",
                 "code": "diverged",

@@ -227,3 +227,118 @@ def test_zoomed_to_twice_the_size_nothing_is_cut_off(watched: Watched, site: str
     watched.page.set_viewport_size({"width": 720, "height": 450})
     open_job(watched.page, site, SMALL)
     assert watched.page.evaluate(WIDER) <= 0
+
+
+def choose_made_up_method(page: Page, site: str) -> None:
+    page.goto(f"{site}/ui/jobs/new")
+    page.get_by_label("Method", exact=True).focus()
+    page.get_by_label("Method", exact=True).select_option("made-up")
+    expect(page.locator(".about[data-method='made-up']")).to_be_visible()
+
+
+def test_choosing_a_method_shows_its_card_and_what_is_reconstructed(watched: Watched, site: str) -> None:
+    page = watched.page
+    choose_made_up_method(page, site)
+    about = page.locator(".about")
+    expect(about.locator(".badge")).to_have_text("reconstruction")
+    expect(about.get_by_role("link", name="A. Author")).to_have_attribute("href", "https://arxiv.org/abs/1902.08153")
+    for words in ("The gradient is ours.", "range of each layer", "2–4 bits", "needed behind each layer", "left float"):
+        expect(about).to_contain_text(words)
+    expect(page.get_by_label("Method", exact=True)).to_be_focused()
+    assert watched.complaints == []
+
+
+def test_a_method_brings_its_own_settings_and_only_what_it_offers(watched: Watched, site: str) -> None:
+    page = watched.page
+    choose_made_up_method(page, site)
+    expect(page.get_by_role("status").filter(has_text="Changed to what this method has")).to_be_visible()
+    offered = page.get_by_label("Granularity", exact=True).locator("option")
+    expect(offered).to_have_text(["per tensor"])
+    expect(page.get_by_label("Rounds", exact=True)).to_have_value("3")
+    expect(page.get_by_label("Learned", exact=True)).to_be_checked()
+    expect(page.get_by_label("Start", exact=True).locator("option")).to_have_text(["mean", "largest"])
+    page.get_by_label("Method", exact=True).select_option("lsq")
+    expect(page.get_by_label("Rounds", exact=True)).to_have_count(0)
+
+
+def test_settings_and_recipe_are_sent_as_a_valid_specification(watched: Watched, site: str) -> None:
+    page = watched.page
+    sent: list[Any] = []
+    page.on("request", lambda request: sent.append(request.post_data_json) if request.method == "POST" else None)
+    choose_made_up_method(page, site)
+    page.get_by_label("Share", exact=True).fill("0.25")
+    page.get_by_label("Start", exact=True).select_option("largest")
+    page.get_by_label("Learned", exact=True).uncheck()
+    page.get_by_label("Insert batch norms", exact=True).check()
+    page.get_by_label("Adjust scales", exact=True).select_option("no")
+    page.locator("[data-group=Training] > summary").click()
+    page.get_by_label("Epochs", exact=True).fill("9")
+    expect(page.get_by_label("Momentum", exact=True)).to_be_hidden()
+    for group in ("Schedule", "Optimiser", "Fewer bits step by step"):
+        page.locator(f"[data-group='{group}'] > summary").click()
+    page.get_by_label("Steps at", exact=True).fill("0.3, 0.6")
+    page.get_by_label("Gradient clip", exact=True).fill("")
+    progressive = page.locator("[data-path='training.progressive_bits']")
+    for bits in (4, 5):
+        progressive.get_by_label(f"{bits} bits").check(force=True)
+    with page.expect_response("**/jobs"):
+        page.get_by_role("button", name="Start the job").click()
+    specification = JobSpecification.model_validate(sent[0])
+    assert specification.quantizer.settings == {"share": 0.25, "start": "largest", "learned": False}
+    assert specification.quantizer.insert_normalisation is True
+    assert specification.quantizer.scale_adjustment is False
+    assert specification.quantizer.granularity == "tensor"
+    assert specification.bits.weights == (2, 3, 4)
+    assert specification.training is not None
+    assert specification.training.progressive_bits == (5, 4)
+    assert specification.training.milestones == (0.3, 0.6)
+    assert specification.training.gradient_clip is None
+
+
+def test_a_refusal_is_shown_at_the_setting_and_in_the_folded_recipe(watched: Watched, site: str) -> None:
+    page = watched.page
+    choose_made_up_method(page, site)
+    rounds = page.get_by_label("Rounds", exact=True)
+    rounds.fill("12")
+    page.get_by_role("button", name="Start the job").click()
+    expect(page.get_by_text("should be at most 9; left out, it is 3")).to_be_visible()
+    expect(rounds).to_be_focused()
+    expect(rounds).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_text("the warm-up would last for all 3 epochs")).to_be_visible()
+    rounds.fill("9")
+    expect(page.get_by_text("should be at most 9; left out, it is 3")).to_be_hidden()
+
+
+def test_methods_are_sorted_and_filtered_and_their_cards_follow(watched: Watched, site: str) -> None:
+    page = watched.page
+    page.goto(f"{site}/ui/methods")
+    rows = page.get_by_role("table", name="Quantization methods").locator("tbody th")
+    expect(page.locator("#methods-made-up")).to_be_visible()
+    count = rows.count()
+    page.get_by_label("Has", exact=True).select_option("8")
+    expect(rows).to_have_count(count - 1)
+    expect(page.locator("#methods-made-up")).to_be_hidden()
+    page.get_by_label("Has", exact=True).select_option("")
+    page.get_by_label("Name or paper").fill("made-up")
+    expect(rows).to_have_text(["Made-up methodreconstruction"])
+    page.locator("#methods-made-up").get_by_text("5 settings").click()
+    expect(page.locator("#methods-made-up")).to_contain_text("how often Default: 3.")
+    page.get_by_label("Name or paper").fill("")
+    page.get_by_role("columnheader", name="Settings").get_by_role("button").click()
+    page.get_by_role("columnheader", name="Settings").get_by_role("button").click()
+    numbers = [int(text) for text in page.locator("tbody td:last-child").all_text_contents()]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == count
+
+
+def test_a_point_says_how_its_training_went(watched: Watched, site: str) -> None:
+    page = watched.page
+    open_job(page, site, SMALL)
+    page.get_by_role("button", name="point-2", exact=True).click()
+    record = page.locator("#card .training-record")
+    record.get_by_text("Training: best epoch 4 of 5").click()
+    for words in ("no better accuracy on select", "at least 5 bits: 2 epochs, 2 layers changed", "measured anew"):
+        expect(record).to_contain_text(words)
+    page.get_by_role("button", name="Unpin").click()
+    page.get_by_role("button", name="uniform-2", exact=True).click()
+    expect(record.get_by_text("the loss became infinite")).to_be_visible()

@@ -7,7 +7,7 @@ const DISTILLATION = 1.3; // the float network looks at each image as well
 const EACH_POINT_S = 0.7; // starting, writing and running a candidate's files
 const FIXED_S = 12; // starting, inspecting, calibrating, searching
 const PROBES = 60; // passes over the sensitivity images
-const STAGES = { fixed: ["inspect", "calibrate", "costs", "search", "report"], sensitivity: ["traces", "sensitivity"], points: ["evaluate", "finetune", "export"] };
+const STAGES = { fixed: ["inspect", "calibrate", "costs", "search", "report"], sensitivity: ["traces", "sensitivity"], points: ["joint", "evaluate", "finetune", "export"] };
 
 export function imagesOf(dataset) {
   const count = (split) => dataset?.summary?.splits?.[split]?.images ?? 0;

@@ -5,8 +5,11 @@ import { read, write } from "./schema.js";
 // Fields whose values are cards of the catalogue.
 export const CATALOGUED = { "quantizer.method": "methods", "calibration.observer": "observers", "sensitivity.metric": "sensitivity_metrics", "search.strategy": "strategies" };
 
+// Widths that one passes from many to few.
+const FALLING = new Set(["training.progressive_bits"]);
+
 // Words for values that the schema can only spell.
-const WORDS = { "first_last.8/8": "8 bits", "first_last.float": "float", "first_last.searched": "searched like the others", "granularity.channel": "per channel", "granularity.tensor": "per tensor" };
+const WORDS = { "first_last.8/8": "8 bits", "first_last.float": "float", "first_last.searched": "searched like the others" };
 
 export class Fields {
   constructor(schema, values, context, onChange) {
@@ -14,14 +17,14 @@ export class Fields {
     this.places = new Map();
   }
 
-  field(path, { label, why, wide = false, element = null } = {}) {
-    const schema = this.schema.part(this.schema.at(path));
+  field(path, { label, why, wide = false, element = null, schema = this.described(path) } = {}) {
     const id = freshId("field");
     const control = element ?? this.control(path, schema, id);
     const error = h("p", { class: "error", id: `${id}-error`, role: "alert", hidden: true });
     const words = h("p", { class: "why", id: `${id}-why` }, why ?? schema.description ?? "", " ", this.link(path));
     const labelled = control.matches?.("input, select, textarea");
     const title = h(labelled ? "label" : "span", labelled ? { for: id, class: "label" } : { class: "label", id: `${id}-label` }, label ?? titled(path));
+    if (labelled) control.dataset.key = path;
     if (labelled) Object.assign(control, { id }).setAttribute("aria-describedby", `${id}-why ${id}-error`);
     else control.setAttribute?.("aria-labelledby", `${id}-label`);
     const root = h("div", { class: `field${wide ? " wide" : ""}`, data: { path } }, title, control, words, error);
@@ -29,13 +32,19 @@ export class Fields {
     return root;
   }
 
+  described(path) {
+    const found = this.schema.at(path);
+    return { ...this.schema.part(found), nullable: this.schema.nullable(this.schema.resolve(found)) };
+  }
+
   control(path, schema, id) {
-    const value = read(this.values, path);
+    const value = read(this.values, path) ?? (schema.nullable ? undefined : schema.default);
     const put = (next) => { write(this.values, path, next); this.clear(path); this.onChange(path); };
     if (path in CATALOGUED) return select(this.context.catalogue[CATALOGUED[path]].map((card) => [card.id, card.title ?? card.id]), value, put);
     if (schema.enum) return select(schema.enum.map((one) => [one, WORDS[`${path.split(".").at(-1)}.${one}`] ?? String(one)]), value, put);
     if (schema.type === "boolean") return h("input", { type: "checkbox", checked: value, onchange: (event) => put(event.target.checked) });
-    if (schema.type === "array") return bitChips(schema, value, put, id);
+    if (schema.type === "array" && schema.items.type === "number") return numberList(value, put);
+    if (schema.type === "array") return bitChips(schema, value, (chosen) => put(FALLING.has(path) ? chosen.toReversed() : chosen), id);
     if (schema.type === "integer" || schema.type === "number") return number(schema, value, put);
     return h("input", { type: "text", value: value ?? "", maxlength: schema.maxLength, oninput: (event) => put(event.target.value) });
   }
@@ -62,7 +71,7 @@ export class Fields {
       place.error.textContent = message;
       place.error.hidden = false;
       place.control.setAttribute("aria-invalid", "true");
-      place.root.closest("details")?.setAttribute("open", "");
+      unfold(place.root);
       first ??= place;
     }
     first?.root.scrollIntoView({ block: "center" });
@@ -86,6 +95,10 @@ export class Fields {
   }
 }
 
+function unfold(element) {
+  for (let folded = element.closest("details"); folded; folded = folded.parentElement.closest("details")) folded.open = true;
+}
+
 export function titled(path) {
   const name = path.split(".").at(-1).replaceAll("_", " ").replace(/ s$/, " (s)");
   return name[0].toUpperCase() + name.slice(1);
@@ -99,7 +112,13 @@ export function select(options, value, put) {
 function number(schema, value, put) {
   const whole = schema.type === "integer";
   const above = schema.minimum ?? schema.exclusiveMinimum;
-  return h("input", { type: "number", value: value ?? "", min: above, max: schema.maximum ?? schema.exclusiveMaximum, step: whole ? 1 : "any", inputmode: whole ? "numeric" : "decimal", oninput: (event) => put(event.target.value === "" ? undefined : Number(event.target.value)) });
+  const empty = schema.nullable ? null : undefined;
+  return h("input", { type: "number", value: value ?? "", placeholder: schema.nullable ? "none" : null, min: above, max: schema.maximum ?? schema.exclusiveMaximum, step: whole ? 1 : "any", inputmode: whole ? "numeric" : "decimal", oninput: (event) => put(event.target.value === "" ? empty : Number(event.target.value)) });
+}
+
+function numberList(value, put) {
+  const read = (text) => text.split(/[\s,;]+/).filter(Boolean).map(Number);
+  return h("input", { type: "text", value: (value ?? []).join(", "), inputmode: "decimal", oninput: (event) => put(read(event.target.value)) });
 }
 
 function bitChips(schema, value, put, id) {

@@ -2,6 +2,7 @@
 import { bitCell, chip, fill, h } from "../dom.js";
 import { digits, isNumber, percent, points, quantity, signed } from "../format.js";
 import { averageBits, calibrated, cost, final, mean, named } from "./reading.js";
+import { trainingWords } from "./training.js";
 
 const KINDS = { "onnx-qdq": "ONNX", packed: "Packed", "policy-json": "Policy JSON", "policy-csv": "Policy CSV", parity: "Parity", bundle: "Bundle" };
 const FLOAT_BYTES = 4;
@@ -25,7 +26,7 @@ function single(candidate, why, pinned, data, choices) {
     pinned ? null : h("p", { class: "muted small" }, why),
     candidate.problem ? h("div", { class: "notice bad" }, h("strong", {}, candidate.problem.title), h("p", {}, candidate.problem.detail), h("p", {}, candidate.problem.hint)) : null,
     h("dl", { class: "big" }, accuracyRows(candidate, data), latencyRows(candidate, data, choices.target), sizeRows(candidate, data)),
-    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), fileButtons(candidate, data),
+    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), trainingWords(candidate), fileButtons(candidate, data),
     h("p", { class: "muted small" }, pinned ? "Pick a second point to see the difference." : "Click a point, or its name in the table, to pin it."),
   ];
 }

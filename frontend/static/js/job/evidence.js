@@ -16,7 +16,7 @@ export function showProvenance(job, report) {
   return fill(byId("provenance"), facts([
     ["Splits", report.split_note],
     ["Float network", report.float ? `${percent(report.float.report?.accuracy)} on report, ${percent(report.float.select?.accuracy)} on select` : null],
-    ["Quantizer", `${specification.quantizer.method}, per ${specification.quantizer.granularity}, first and last layer ${specification.quantizer.first_last}, residual ${specification.quantizer.residual_bits} bits`],
+    ["Quantizer", quantizerWords(specification.quantizer)],
     ["Calibration", `${specification.calibration.observer}, ${specification.calibration.samples} images of train`],
     ["Sensitivity", sensitivityWords(report.sensitivity)],
     ...Object.entries(report.costs ?? {}).map(([target, cost]) => [`Costs on ${target}`, `${cost.provenance}; ${cost.source}`]),
@@ -29,6 +29,13 @@ export function showProvenance(job, report) {
   ]));
 }
 
+function quantizerWords(chosen) {
+  const settings = listed(chosen.settings);
+  return [`${chosen.method}, per ${chosen.granularity}, first and last layer ${chosen.first_last}, residual ${chosen.residual_bits} bits`,
+    settings ? `settings: ${settings}` : null, chosen.insert_normalisation ? "batch norms inserted" : null,
+    typeof chosen.scale_adjustment === "boolean" ? `scales ${chosen.scale_adjustment ? "" : "not "}adjusted` : null].filter(Boolean).join("; ");
+}
+
 function sensitivityWords(found) {
   if (!found) return null;
   const notes = Array.isArray(found.notes) ? found.notes.join("; ") : found.notes;
@@ -37,7 +44,7 @@ function sensitivityWords(found) {
 
 function listed(values) {
   if (!values) return null;
-  return Object.entries(values).map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(" ") : value}`).join(", ");
+  return Object.entries(values).filter(([, value]) => value !== null && !(Array.isArray(value) && !value.length)).map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(" ") : value}`).join(", ");
 }
 
 export class Log {

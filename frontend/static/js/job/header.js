@@ -50,7 +50,7 @@ function roundedUp(value) {
 }
 
 const SIGNS = { succeeded: "✓", failed: "✗", cancelled: "–", running: "", queued: "", waiting: "" };
-const NAMES = { finetune: "fine-tune", costs: "cost tables" };
+const NAMES = { finetune: "fine-tune", costs: "cost tables", joint: "train jointly" };
 
 export function showTimeline(root, job) {
   fill(root, job.stages.map(notReached).map((stage) => h("li", { data: { state: stage.state } },

@@ -1,25 +1,26 @@
-// What a job can be built from; every card links to its paper and says what was reconstructed.
+// What a job can be built from. Methods as a table to sort and to filter, and each in full; then everything else.
 import "../start.js";
 import { get } from "../api.js";
 import { byId, facts, fill, h } from "../dom.js";
+import { MethodTable } from "../methods/table.js";
+import { badge, methodFacts, notes, paperLink, settingsList } from "../methods/card.js";
 import { guarded } from "../notices.js";
 
-const GROUPS = [["methods", "Quantizers"], ["observers", "Calibration"], ["sensitivity_metrics", "Sensitivity"], ["strategies", "Search"], ["architectures", "Architectures"]];
+const GROUPS = [["observers", "Calibration"], ["sensitivity_metrics", "Sensitivity"], ["strategies", "Search"], ["architectures", "Architectures"]];
 const SHOWN = new Set(["id", "title", "paper", "link", "reconstruction_notes", "description", "summary", "reconstruction", "settings_schema"]);
 
 function card(group, one) {
-  const rest = Object.entries(one).filter(([name, value]) => !SHOWN.has(name) && value !== null && value !== "" && !(Array.isArray(value) && !value.length));
   return h("article", { class: "panel", id: `${group}-${one.id}` },
-    h("div", { class: "card-head" }, h("h3", {}, one.title ?? one.id), h("code", {}, one.id)),
+    h("div", { class: "card-head" }, h("h3", {}, one.title ?? one.id), h("code", {}, one.id), badge(one)),
     one.description ?? one.summary ? h("p", {}, one.description ?? one.summary) : null,
-    one.paper ? h("p", { class: "small" }, paper(one)) : null,
-    one.reconstruction_notes?.length ? h("div", { class: one.reconstruction ? "notice warn" : "notice" }, h("strong", {}, one.reconstruction ? "Reconstruction" : "Where it differs from the paper"), h("p", { class: "small" }, [one.reconstruction_notes].flat().join(" "))) : null,
-    facts(rest.map(([name, value]) => [name.replaceAll("_", " "), words(value)])));
+    one.paper ? h("p", { class: "small" }, paperLink(one)) : null,
+    notes(one),
+    group === "methods" ? [methodFacts(one), settingsList(one)] : otherFacts(one));
 }
 
-function paper(one) {
-  const address = one.link ?? (/^https?:/.test(one.paper) ? one.paper : null);
-  return address ? h("a", { href: address, rel: "noreferrer noopener", target: "_blank" }, one.paper) : one.paper;
+function otherFacts(one) {
+  const rest = Object.entries(one).filter(([name, value]) => !SHOWN.has(name) && value !== null && value !== "" && !(Array.isArray(value) && !value.length));
+  return facts(rest.map(([name, value]) => [name.replaceAll("_", " "), words(value)]));
 }
 
 function words(value) {
@@ -29,8 +30,13 @@ function words(value) {
   return String(value);
 }
 
+const cards = (catalogue, key) => h("div", { class: "cards" }, catalogue[key].map((one) => card(key, one)));
+
 await guarded(async () => {
   const catalogue = await get("/methods");
-  fill(byId("list"), GROUPS.filter(([key]) => catalogue[key]?.length).map(([key, title]) => [h("h2", {}, title), h("div", { class: "cards" }, catalogue[key].map((one) => card(key, one)))]));
+  const table = h("section", { class: "panel", "aria-label": "Methods compared" });
+  const methods = catalogue.methods?.length ? [h("h2", {}, "Quantizers"), table, cards(catalogue, "methods")] : null;
+  fill(byId("list"), methods, GROUPS.filter(([key]) => catalogue[key]?.length).map(([key, title]) => [h("h2", {}, title), cards(catalogue, key)]));
+  if (methods) new MethodTable(table, catalogue.methods);
   document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
 }, byId("list"));

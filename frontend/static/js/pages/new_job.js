@@ -6,15 +6,17 @@ import { duration, quantity, shape } from "../format.js";
 import { disk, estimate } from "../form/estimate.js";
 import { Fields } from "../form/fields.js";
 import { constraintRows, pinRows, policyText, targetChoices } from "../form/lists.js";
+import { cardOf, fitToMethod, methodFields } from "../form/method.js";
 import { Pick } from "../form/pick.js";
 import { PRESETS } from "../form/presets.js";
 import { Schema, write } from "../form/schema.js";
+import { trainingFields } from "../form/training.js";
 import { guarded, problemNotice } from "../notices.js";
 import { DATASET, MODEL } from "../uploads.js";
 
 // Where a field's own name says too little.
 const LABELS = {
-  first_last: "First and last layer", residual_bits: "Bits of additions", "calibration.observer": "Observer of ranges", "calibration.samples": "Images for ranges",
+  "calibration.observer": "Observer of ranges", "calibration.samples": "Images for ranges",
   "sensitivity.metric": "Sensitivity", "sensitivity.budget_s": "Time for sensitivity (s)", "sensitivity.samples": "Images for sensitivity",
 };
 
@@ -31,6 +33,8 @@ async function load() {
 
 function startValues(schema, data) {
   const values = { ...schema.initial(), ...structuredClone(data.source?.specification ?? {}) };
+  values.quantizer = { ...schema.initial(schema.at("quantizer")), ...values.quantizer };
+  values.quantizer.settings ??= {};
   if (query.get("model")) values.model_id = query.get("model");
   if (query.get("metric")) {
     const limit = { metric: query.get("metric"), at_most: Number(query.get("at_most")), target: query.get("target") ?? undefined, unit: query.get("unit") ?? undefined, relative_to: query.get("relative_to") ?? undefined };
@@ -56,7 +60,8 @@ class NewJob {
   }
 
   draw() {
-    const opened = new Set([...form.querySelectorAll("details[data-group][open]")].map((one) => one.dataset.group));
+    const folds = [...form.querySelectorAll("details[data-group]")];
+    const opened = new Set(folds.length ? folds.filter((one) => one.open).map((one) => one.dataset.group) : ["Quantizer"]);
     const changed = (path) => this.changed(path);
     const fields = new Fields(this.schema, this.values, { catalogue: this.data.catalogue }, changed);
     this.fields = fields;
@@ -69,8 +74,8 @@ class NewJob {
         fields.field("targets", { wide: true, why: "The hardware that latency and energy are counted on.", element: targetChoices(this.values, this.data.targets, changed) }),
         fields.field("search.constraints", { label: "Limits", wide: true, why: "Every point has to keep them. None: the whole front.", element: constraintRows(this.values, this.data.targets, changed) }),
         fields.field("search.points"), fields.field("search.axis", { label: "Spread points along" }), fields.field("bits.weights", { label: "Weight bits" }), fields.field("bits.activations", { label: "Activation bits" }))),
-      group("Quantizer", "method, granularity, first and last layer", ["method", "granularity", "first_last", "residual_bits"].map((name) => fields.field(`quantizer.${name}`, { label: LABELS[name] }))),
-      group("Training", "epochs, learning rate, distillation", this.trainingToggle(), this.values.training ? Object.keys(this.schema.part(this.schema.root.properties.training).properties).map((name) => fields.field(`training.${name}`)) : null),
+      group("Quantizer", "method, its settings, granularity, first and last layer", methodFields(fields, this.values, this.data.catalogue, changed, this.told)),
+      group("Training", "the recipe: epochs, learning rate, schedule, distillation", this.trainingToggle(), this.values.training ? trainingFields(fields, opened) : null),
       group("Calibration and sensitivity", "observer, samples, metric, budget", ["calibration.observer", "calibration.samples", "sensitivity.metric", "sensitivity.budget_s", "sensitivity.samples"].map((path) => fields.field(path, { label: LABELS[path] }))),
       group("Search strategy and seed", "how policies are found", fields.field("search.strategy"), fields.field("seed")),
       group("Pinned layers", "bits fixed by hand", fields.field("pins", { label: "Layers", wide: true, why: "What is not pinned is searched.", element: this.pinPlace })),
@@ -126,6 +131,11 @@ class NewJob {
   changed(path) {
     this.fields.clear(path);
     this.fields.refreshLinks();
+    if (path === "quantizer.method") {
+      this.told = fitToMethod(this.values, cardOf(this.data.catalogue, this.values));
+      this.draw();
+      return;
+    }
     const preset = PRESETS.find((one) => one.id === this.preset);
     if (preset && path in preset.set) {
       this.preset = null;
