@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from core.errors import InvalidSpecification
 from core.jobs.specification import QuantizerChoice
-from core.quantizers import hadq, lsq
+from core.quantizers import (
+    adabits,
+    dorefa,
+    dsq,
+    hadq,
+    lsq,
+    pact,
+    qil,
+    sat,
+    wrpn,
+)
 from core.quantizers.method import Method
 
-METHODS: dict[str, Method] = {method.card.id: method for method in (lsq.METHOD, hadq.METHOD)}
+METHODS: dict[str, Method] = {
+    method.card.id: method
+    for method in (
+        lsq.METHOD,
+        hadq.METHOD,
+        dsq.METHOD,
+        qil.METHOD,
+        dorefa.METHOD,
+        pact.METHOD,
+        sat.METHOD,
+        adabits.METHOD,
+        wrpn.METHOD,
+    )
+}
 
 
 def method_by_id(name: str) -> Method:

@@ -1,6 +1,6 @@
 """Weights squeezed through tanh into [-1, 1], then rounded: DoReFa-Net's, and the other grids of SAT and AdaBits.
 
-Zhou et al., "DoReFa-Net", https://arxiv.org/abs/1606.06160, section 2.3; Jin et al., "Towards Efficient Training for
+Zhou et al., "DoReFa-Net", https://arxiv.org/abs/1606.06160; Jin et al., "Towards Efficient Training for
 Neural Network Quantization" (SAT), https://arxiv.org/abs/1912.10207; grids of the latter's code (deJQK/AdaBits).
 
     t = tanh(w);  M = max|t| over the tensor;  u = t / (2 M) + 1/2, in [0, 1];  n = 2^b - 1

@@ -1,4 +1,4 @@
-"""Weights through tanh, against float64 numpy formulas from arXiv 1606.06160 (eq. 9) and arXiv 1912.10207."""
+"""Weights through tanh, against float64 numpy formulas from arXiv 1606.06160 and arXiv 1912.10207."""
 
 from __future__ import annotations
 
