@@ -44,21 +44,37 @@ def quantize(
         list[Path], typer.Option(exists=True, dir_okay=False, help=".npz or .zip; several make one data set")
     ],
     out: Annotated[Path, typer.Option(help="where the results go; must not exist or be empty")],
-    target: Targets = ["bismo-cloud"],  # noqa: B006 - typer copies it
-    points: Annotated[int, typer.Option(min=1, max=64)] = 8,
-    method: Annotated[str, typer.Option(help="quantizer")] = "lsq",
-    strategy: Annotated[str, typer.Option(help="search strategy")] = "exact",
-    metric: Annotated[str, typer.Option(help="sensitivity metric")] = "hessian-trace",
-    epochs: Annotated[int, typer.Option(min=0, help="of fine-tuning; 0 only calibrates")] = 3,
-    bits: Annotated[str, typer.Option(help="widths to choose from, for example 2-8 or 4,8")] = "2-8",
+    target: Targets = [],  # noqa: B006 - typer copies it
+    points: Annotated[int | None, typer.Option(min=1, max=64, help="on the front  [default: 8]")] = None,
+    method: Annotated[str | None, typer.Option(help="quantizer; see: bitfront methods  [default: lsq]")] = None,
+    setting: Annotated[
+        list[str], typer.Option(help="of the method, as name=value; may be given several times (see: bitfront methods)")
+    ] = [],  # noqa: B006
+    insert_normalisation: Annotated[
+        bool, typer.Option("--insert-normalisation", help="put batch norms behind layers that came without")
+    ] = False,
+    strategy: Annotated[str | None, typer.Option(help="search strategy  [default: exact]")] = None,
+    metric: Annotated[str | None, typer.Option(help="sensitivity metric  [default: hessian-trace]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=0, help="of fine-tuning; 0 only calibrates  [default: 3]")] = None,
+    bits: Annotated[
+        str | None, typer.Option(help="widths to choose from, for example 4,8 or 2-6  [default: 2-8]")
+    ] = None,
     at_most: Annotated[
         float | None, typer.Option(help="latency on the first target, as a share of uniform 8/8")
+    ] = None,
+    job: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="JSON or TOML with parts of a job, such as [training]: the recipe; what is typed wins over it",
+        ),
     ] = None,
     architecture: Architecture = None,
     preprocessing: Annotated[
         Path | None, typer.Option(exists=True, help="JSON: scale, mean, std, channel_order, size")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
     processes: Annotated[int, typer.Option(min=1, max=256, help="tasks that run at once")] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
 ) -> None:
@@ -66,9 +82,10 @@ def quantize(
     from bitfront.quantize import QuantizeRequest, quantize_locally  # noqa: PLC0415
 
     request = QuantizeRequest(
-        model=model, data=data, out=out, targets=target, points=points, method=method, strategy=strategy, metric=metric,
-        epochs=epochs, bits=parse_bits(bits), at_most=at_most, architecture=architecture, preprocessing=preprocessing,
-        seed=seed, processes=processes, device=device,
+        model=model, data=data, out=out, targets=target, points=points, method=method, settings=setting,
+        insert_normalisation=insert_normalisation, strategy=strategy, metric=metric, epochs=epochs,
+        bits=parse_bits(bits) if bits else (), at_most=at_most, job=job, architecture=architecture,
+        preprocessing=preprocessing, seed=seed, processes=processes, device=device,
     )  # fmt: skip
     quantize_locally(request, console)
 
@@ -112,16 +129,18 @@ def targets() -> None:
 
 
 @app.command()
-def methods() -> None:
-    """List quantizers, observers, sensitivity metrics, strategies and architectures."""
-    from core.catalogue import load_catalogue  # noqa: PLC0415
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="a quantizer: all there is to know about it, and its settings")
+    ] = None,
+) -> None:
+    """List quantizers, observers, sensitivity metrics, strategies and architectures; or describe one quantizer."""
+    from bitfront.methods import print_method, print_methods  # noqa: PLC0415
 
-    catalogue = load_catalogue()
-    for kind in ("methods", "observers", "sensitivity_metrics", "strategies", "architectures"):
-        table = Table("id", "title", "paper", title=kind.replace("_", " "))
-        for card in catalogue[kind]:
-            table.add_row(card["id"], card["title"], card.get("paper", ""))
-        console.print(table)
+    if name is None:
+        print_methods(console)
+    else:
+        print_method(name, console)
 
 
 @app.command()
@@ -158,6 +177,8 @@ def main() -> None:
     except BitfrontError as error:
         console.print(f"[bold red]{error.code}[/]: ", end="")
         console.print(error.message, markup=False, highlight=False)
+        for fault in error.detail.get("errors", [])[1:]:
+            console.print(f"  {fault['path']}: {fault['message']}", markup=False, highlight=False)
         if error.hint:
             console.print(f"What to do: {error.hint}", markup=False, highlight=False)
         sys.exit(1)

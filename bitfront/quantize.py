@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import uuid
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,40 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bitfront.job_body import check, completed, method_words, read_job_file
 from bitfront.local_run import LocalRun
-from core.catalogue import load_catalogue
 from core.data.preprocessing import Preprocessing
 from core.errors import Conflict, InvalidSpecification
-from core.hardware.targets import load_targets
+from core.graph.inventory import Inventory
 from core.jobs.plan import STAGES, PlannedTask
 from core.jobs.specification import JobSpecification
 from core.jobs.task import RESULT_FILE, DatasetFileInput, DatasetInput, ModelInput
 
 WORK_FOLDER = ".tasks"
+DEFAULT_TARGETS = ("bismo-cloud",)  # as in a specification
 
 
 @dataclass(frozen=True)
 class QuantizeRequest:
-    """What was typed."""
+    """What was typed. The rest is as in the file `job`, if there is one, and else as in a job of the service."""
 
     model: Path
     data: list[Path]
     out: Path
-    targets: list[str]
-    points: int = 8
-    method: str = "lsq"
-    strategy: str = "exact"
-    metric: str = "hessian-trace"
-    epochs: int = 3
-    bits: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8)
+    targets: list[str] = field(default_factory=list)
+    points: int | None = None
+    method: str | None = None
+    settings: list[str] = field(default_factory=list)
+    strategy: str | None = None
+    metric: str | None = None
+    epochs: int | None = None
+    bits: tuple[int, ...] = ()
     at_most: float | None = None
+    insert_normalisation: bool = False
+    job: Path | None = None
     architecture: str | None = None
     preprocessing: Path | None = None
-    seed: int = 0
+    seed: int | None = None
     processes: int = 2
     device: str = "cpu"
 
@@ -59,6 +62,9 @@ def quantize_locally(request: QuantizeRequest, console: Console, specification: 
         raise Conflict(f"{request.out} is not empty", hint="name another folder with --out, or empty this one")
     model, dataset = _model_input(request), _dataset_input(request)
     specification = specification or _specification(request, model)
+    check(specification, _inventory(request))
+    for line in method_words(specification):
+        console.print(line, markup=False, highlight=False)
     run = LocalRun(specification, model, dataset, request.out / WORK_FOLDER, request.device)
     with _StageBars(run.tasks, console) as bars:
         run.run(request.processes, bars.update)
@@ -98,51 +104,42 @@ def _dataset_input(request: QuantizeRequest) -> DatasetInput:
     return DatasetInput(files=files)
 
 
+def _inventory(request: QuantizeRequest) -> Inventory:
+    from core.graph.load import load_model  # noqa: PLC0415 - imports torch, which what is typed wrongly need not wait for
+
+    return load_model(request.model, request.architecture).inventory
+
+
 def _specification(request: QuantizeRequest, model: ModelInput) -> JobSpecification:
-    constraint = {
-        "metric": "latency",
-        "target": request.targets[0],
-        "relative_to": "uniform-8",
-        "at_most": request.at_most,
+    body = {} if request.job is None else read_job_file(request.job)
+    for part, values in _typed_parts(request).items():
+        body[part] = {**(body.get(part) or {}), **values}
+    if request.targets:
+        body["targets"] = request.targets
+    if request.epochs == 0:
+        body["training"] = None
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if request.at_most is not None:
+        target = (body.get("targets") or DEFAULT_TARGETS)[0]
+        limit = {"metric": "latency", "target": target, "relative_to": "uniform-8", "at_most": request.at_most}
+        search = body.get("search", {})
+        body["search"] = {**search, "constraints": [*search.get("constraints", []), limit]}
+    return completed(body, model.sha256, request.data[0], request.settings)
+
+
+def _typed_parts(request: QuantizeRequest) -> dict[str, dict[str, Any]]:
+    """What was typed, by the part of a job that it belongs to."""
+    typed: dict[str, dict[str, Any]] = {
+        "quantizer": {"method": request.method, "insert_normalisation": request.insert_normalisation or None},
+        "sensitivity": {"metric": request.metric},
+        "search": {"strategy": request.strategy, "points": request.points},
+        "training": {"epochs": request.epochs or None},
+        "bits": {"weights": request.bits or None, "activations": request.bits or None},
     }
-    try:
-        specification = JobSpecification.model_validate({
-            "model_id": uuid.uuid5(uuid.NAMESPACE_URL, model.sha256),
-            "dataset_id": uuid.uuid5(uuid.NAMESPACE_URL, request.data[0].name),
-            "targets": request.targets,
-            "bits": {"weights": request.bits, "activations": request.bits},
-            "quantizer": {"method": request.method},
-            "sensitivity": {"metric": request.metric},
-            "search": {
-                "strategy": request.strategy,
-                "points": request.points,
-                "constraints": [constraint] if request.at_most is not None else [],
-            },
-            "training": {"epochs": request.epochs} if request.epochs else None,
-            "seed": request.seed,
-        })  # fmt: skip
-    except ValidationError as error:
-        raise InvalidSpecification(str(error)) from error
-    _check_names(specification)
-    return specification
-
-
-def _check_names(specification: JobSpecification) -> None:
-    catalogue = load_catalogue()
-    chosen = [
-        ("target", target, list(load_targets())) for target in specification.targets
-    ] + [
-        (kind, name, [card["id"] for card in catalogue[key]])
-        for kind, name, key in (
-            ("method", specification.quantizer.method, "methods"),
-            ("strategy", specification.search.strategy, "strategies"),
-            ("metric", specification.sensitivity.metric, "sensitivity_metrics"),
-            ("observer", specification.calibration.observer, "observers"),
-        )
-    ]  # fmt: skip
-    for kind, name, known in chosen:
-        if name not in known:
-            raise InvalidSpecification(f"there is no {kind} {name!r}", hint="one of: " + ", ".join(known))
+    given = {part: {name: value for name, value in values.items() if value is not None}
+             for part, values in typed.items()}  # fmt: skip
+    return {part: values for part, values in given.items() if values}
 
 
 class _StageBars:

@@ -34,6 +34,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--out", str(out),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Reconstruction: Only the paper's abstract is public." in done.stdout
     assert "point-1" in done.stdout
     assert "uniform-8" in done.stdout
     return out
@@ -79,6 +80,7 @@ def test_quantize_never_writes_into_a_folder_with_something_in_it(quantized: Pat
         (["--strategy", "no-such-strategy"], "exact"),
         (["--bits", "many"], "2-8"),
         (["--bits", "9"], "weights"),
+        (["--setting", "magic=1"], "it has nothing to set"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -86,6 +88,17 @@ def test_what_does_not_exist_is_refused_with_what_does(tmp_path: Path, arguments
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_faults_of_a_job_are_told_before_it_starts(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[training]\nepochs = 2\nwarmup_epochs = 2\nprogressive_bits = [5, 4]\n")
+    done = bitfront(*QUANTIZE, "--job", str(recipe), "--setting", "magic=1", "--out", str(tmp_path / "out"))
+    assert done.returncode == 1
+    told = " ".join(done.stdout.split())
+    for words in ("the warm-up would last for all 2 epochs", "at least 3 epochs", "quantizer.settings.magic"):
+        assert words in told
     assert not (tmp_path / "out").exists()
 
 
@@ -107,6 +120,15 @@ def test_simulate_prints_every_layer_and_writes_the_table(tmp_path: Path) -> Non
     assert "classifier" in done.stdout
     assert "simulated" in done.stdout
     assert "latency_s" in table.read_text()
+
+
+def test_a_method_is_described_with_its_source() -> None:
+    told = bitfront("methods", "hadq").stdout
+    for words in ("Electronics 2025", "1 to 8 bits", "reconstruction"):
+        assert words in told
+    unknown = bitfront("methods", "no-such-method")
+    assert unknown.returncode == 1
+    assert "lsq" in unknown.stdout
 
 
 def test_targets_and_methods_list_what_there_is() -> None:
