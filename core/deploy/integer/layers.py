@@ -124,13 +124,13 @@ def _response_to_ones(place: _Place, weight: Doubles) -> Doubles:
     """Row and column sums apart would miss corners; a convolution of ones is exact and small."""
     ones, kernel = torch.ones((1, *place.shape), dtype=torch.float64), torch.from_numpy(np.ascontiguousarray(weight))
     module, groups = cast(Any, place.module), place.groups
-    if isinstance(module, nn.ConvTranspose2d):
+    how: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "dilation": module.dilation}
+    if isinstance(place.module, nn.ConvTranspose2d):
         grouped = kernel.reshape(groups, -1, *kernel.shape[1:]).transpose(1, 2).flatten(0, 1)
-        response = functional.conv_transpose2d(
-            ones, grouped, None, module.stride, module.padding, module.output_padding, groups, module.dilation
-        )
+        how["output_padding"] = module.output_padding
+        response = functional.conv_transpose2d(ones, grouped, None, groups=groups, **how)
     else:
-        response = functional.conv2d(ones, kernel, None, module.stride, module.padding, module.dilation, groups)
+        response = functional.conv2d(ones, kernel, None, groups=groups, **how)
     sums: Doubles = response[0].numpy()
     return sums
 
