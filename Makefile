@@ -21,10 +21,12 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m core.build_catalogue --check
+	$(BIN)/python docs/tables.py --check
 	$(BIN)/python -m migrations.check
 
 catalogue: $(VENV)/.dev
 	$(BIN)/python -m core.build_catalogue --write
+	$(BIN)/python docs/tables.py --write
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

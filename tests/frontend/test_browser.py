@@ -269,6 +269,8 @@ def test_settings_and_recipe_are_sent_as_a_valid_specification(watched: Watched,
     page.get_by_label("Share", exact=True).fill("0.25")
     page.get_by_label("Start", exact=True).select_option("largest")
     page.get_by_label("Learned", exact=True).uncheck()
+    page.get_by_label("Bound", exact=True).fill("2")
+    page.get_by_label("Bound", exact=True).fill("")
     page.get_by_label("Insert batch norms", exact=True).check()
     page.get_by_label("Adjust scales", exact=True).select_option("no")
     page.locator("[data-group=Training] > summary").click()

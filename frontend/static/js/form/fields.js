@@ -8,6 +8,9 @@ export const CATALOGUED = { "quantizer.method": "methods", "calibration.observer
 // Widths that one passes from many to few.
 const FALLING = new Set(["training.progressive_bits"]);
 
+// A setting that is left to the method is left out.
+const SETTINGS = "quantizer.settings.";
+
 // Words for values that the schema can only spell.
 const WORDS = { "first_last.8/8": "8 bits", "first_last.float": "float", "first_last.searched": "searched like the others" };
 
@@ -39,7 +42,7 @@ export class Fields {
 
   control(path, schema, id) {
     const value = read(this.values, path) ?? (schema.nullable ? undefined : schema.default);
-    const put = (next) => { write(this.values, path, next); this.clear(path); this.onChange(path); };
+    const put = (next) => { write(this.values, path, path.startsWith(SETTINGS) ? next ?? undefined : next); this.clear(path); this.onChange(path); };
     if (path in CATALOGUED) return select(this.context.catalogue[CATALOGUED[path]].map((card) => [card.id, card.title ?? card.id]), value, put);
     if (schema.enum) return select(schema.enum.map((one) => [one, WORDS[`${path.split(".").at(-1)}.${one}`] ?? String(one)]), value, put);
     if (schema.type === "boolean") return h("input", { type: "checkbox", checked: value, onchange: (event) => put(event.target.checked) });
@@ -113,7 +116,7 @@ function number(schema, value, put) {
   const whole = schema.type === "integer";
   const above = schema.minimum ?? schema.exclusiveMinimum;
   const empty = schema.nullable ? null : undefined;
-  return h("input", { type: "number", value: value ?? "", placeholder: schema.nullable ? "none" : null, min: above, max: schema.maximum ?? schema.exclusiveMaximum, step: whole ? 1 : "any", inputmode: whole ? "numeric" : "decimal", oninput: (event) => put(event.target.value === "" ? empty : Number(event.target.value)) });
+  return h("input", { type: "number", value: value ?? "", placeholder: schema.nullable ? schema.placeholder ?? "none" : null, min: above, max: schema.maximum ?? schema.exclusiveMaximum, step: whole ? 1 : "any", inputmode: whole ? "numeric" : "decimal", oninput: (event) => put(event.target.value === "" ? empty : Number(event.target.value)) });
 }
 
 function numberList(value, put) {

@@ -61,7 +61,7 @@ function settingFields(fields, card) {
   const schema = new Schema(card?.settings_schema ?? {});
   const names = Object.keys(schema.root.properties ?? {});
   if (!names.length) return null;
-  const each = names.map((name) => fields.field(`quantizer.settings.${name}`, { schema: { ...schema.part(schema.root.properties[name]), nullable: schema.nullable(schema.root.properties[name]) } }));
+  const each = names.map((name) => fields.field(`quantizer.settings.${name}`, { schema: { ...schema.part(schema.root.properties[name]), nullable: schema.nullable(schema.root.properties[name]), placeholder: "automatic" } }));
   return h("fieldset", { class: "wide settings" }, h("legend", {}, `Settings of ${card.title}`), h("div", { class: "fields" }, each));
 }
 

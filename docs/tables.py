@@ -1,0 +1,134 @@
+"""Writes the tables of methods (docs/methods.md) and of a job's fields (docs/api.md) from the catalogue.
+
+Run: python docs/tables.py --write, or --check. What stands between the two marks of a table is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from core.catalogue import load_catalogue  # noqa: E402 - found from wherever this is run
+from core.jobs.rules.fault import widths  # noqa: E402
+
+Json = Mapping[str, Any]
+
+
+def methods(catalogue: Json) -> Iterator[str]:
+    """A row for each quantizer."""
+    yield "| id | source | weights / activations | scale per | batch norm | here |"
+    yield "|---|---|---|---|---|---|"
+    for card in catalogue["methods"]:
+        source = f"{card['paper']}, [{card['link'].rpartition('/')[2]}]({card['link']})"
+        bits = f"{widths(card['weight_bits'])} / {widths(card['activation_bits'])}"
+        norm = "needed" if card["needs_following_normalisation"] else ""
+        notes = card["reconstruction_notes"]
+        here = f"**a reconstruction**: {notes}" if card["reconstruction"] else notes or "as published"
+        yield _row(f"`{card['id']}`", source, bits, ", ".join(card["granularities"]), norm, here)
+
+
+def settings(catalogue: Json) -> Iterator[str]:
+    """A row for each setting of each quantizer."""
+    yield "| method | setting | values | default | what it does |"
+    yield "|---|---|---|---|---|"
+    for card in catalogue["methods"]:
+        schema = card["settings_schema"]
+        for name, field in schema.get("properties", {}).items():
+            yield _row(f"`{card['id']}`", *_field(name, field, schema.get("$defs", {})))
+
+
+def quantizer(catalogue: Json) -> Iterator[str]:
+    """A row for each field of `quantizer`."""
+    return _part(catalogue["job_schema"], "QuantizerChoice")
+
+
+def training(catalogue: Json) -> Iterator[str]:
+    """A row for each field of `training`."""
+    return _part(catalogue["job_schema"], "TrainingChoice")
+
+
+def _part(schema: Json, name: str) -> Iterator[str]:
+    yield "| field | values | default | what it does |"
+    yield "|---|---|---|---|"
+    for field, described in schema["$defs"][name]["properties"].items():
+        yield _row(*_field(field, described, schema["$defs"]))
+
+
+def _field(name: str, described: Json, definitions: Json) -> tuple[str, str, str, str]:
+    return f"`{name}`", _values(described, definitions), _default(described), described.get("description", "")
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _values(schema: Json, definitions: Json) -> str:
+    if "$ref" in schema:
+        return _values(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        return " or ".join(_values(each, definitions) for each in schema["anyOf"])
+    if "enum" in schema:
+        return ", ".join(f"`{each}`" for each in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_values(schema['items'], definitions)}"
+    words = {"boolean": "`true`, `false`", "string": "text", "object": "names and values"}
+    return words.get(schema["type"], schema["type"] + _bounds(schema))
+
+
+def _bounds(schema: Json) -> str:
+    low = next((f"{sign}{schema[key]:g}" for key, sign in _LOW.items() if key in schema), None)
+    high = next((f"{sign}{schema[key]:g}" for key, sign in _HIGH.items() if key in schema), None)
+    return ", " + " and ".join(filter(None, (low, high))) if low or high else ""
+
+
+_LOW = {"minimum": "≥ ", "exclusiveMinimum": "> "}
+_HIGH = {"maximum": "≤ ", "exclusiveMaximum": "< "}
+
+
+def _default(schema: Json) -> str:
+    value = schema.get("default", {} if schema.get("type") == "object" else None)
+    if value is None:
+        return "`null`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, list):
+        return f"`[{', '.join(map(str, value))}]`"
+    return "`{}`" if value == {} else f"`{value}`"
+
+
+TABLES = {
+    "docs/methods.md": {"methods": methods, "settings": settings},
+    "docs/api.md": {"quantizer": quantizer, "training": training},
+}
+
+
+def written(document: str) -> str:
+    """The document with its tables as the catalogue has them."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for name, rows in TABLES[document].items():
+        start, end = f"<!-- table: {name} -->\n", f"<!-- end of table: {name} -->"
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        text = before + start + "\n".join(rows(load_catalogue())) + "\n" + end + after
+    return text
+
+
+def main() -> int:
+    """Status 1 when `--check` finds a difference."""
+    stale = [document for document in TABLES if written(document) != (ROOT / document).read_text(encoding="utf-8")]
+    if "--write" in sys.argv:
+        for document in stale:
+            (ROOT / document).write_text(written(document), encoding="utf-8")
+        return 0
+    for document in stale:
+        sys.stderr.write(f"the tables of {document} do not match the catalogue: run `make catalogue`\n")
+    return int(bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
