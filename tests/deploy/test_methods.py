@@ -54,8 +54,8 @@ def _assert_same(case: Quantized, parity: Parity) -> None:
     assert parity.samples == len(case.images)
     assert parity.not_finite == 0
     assert parity.agreement == 1.0
-    assert parity.max_abs_difference <= _step_of_output(case)
-    assert parity.largest_output > 10 * parity.mean_abs_difference
+    assert parity.mean_abs_difference <= _step_of_output(case) / 8
+    assert parity.max_abs_difference <= _step_of_output(case) * 8  # a value half way between two levels, further in
 
 
 def _cases() -> list[tuple[str, int, str]]:
