@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,9 +19,13 @@ LossByBits = dict[int, float]
 
 @torch.no_grad()
 def rounded_weight(loaded: LoadedModel, layer: Layer, choice: QuantizerChoice, bits: int) -> Tensor:
-    """The layer's weight as the method rounds it before any training, in its own scale."""
+    """The layer's weight as the method rounds it before any training, in its own scale.
+
+    A method that leaves the scale gets it back, also where training would adjust it: only rounding is asked about.
+    """
     weight = loaded.module.get_parameter(f"{layer.name}.weight")
-    quantizer = weight_quantizer(chosen_method(choice), layer, bits, choice.granularity, normalised=False)
+    method = replace(chosen_method(choice), adjusts_scale=False)
+    quantizer = weight_quantizer(method, layer, bits, choice.granularity, normalised=False)
     quantizer.to(weight.device).initialise(weight)  # type: ignore[operator]
     rounded: Tensor = quantizer(quantizer.starting_weight(weight))  # type: ignore[operator]
     return rounded

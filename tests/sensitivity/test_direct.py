@@ -11,6 +11,7 @@ from core.calibration.quantize import quantize
 from core.graph.loaded_model import LoadedModel
 from core.jobs.specification import QuantizerChoice
 from core.policy import LayerBits, Policy
+from core.quantizers.registry import METHODS
 from core.sensitivity.chunks import chunks
 from core.sensitivity.direct import (
     activation_trials,
@@ -95,6 +96,18 @@ def test_a_spent_budget_leaves_fewer_images_not_fewer_answers(
     trials = weight_trials(loaded, QuantizerChoice(method="lsq"), (2, 8))
     assert run_trials(loaded, trials, images.tensors(), budget_s=1e-9, reporter=Silent()) == 8
     assert all(set(by_bits) == {2, 8} for by_bits in loss_increases(trials).values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale_adjustment", [None, True])
+def test_rounding_is_judged_in_the_scale_that_the_weight_has(
+    loaded: LoadedModel, method: str, scale_adjustment: bool | None
+) -> None:
+    choice = QuantizerChoice(method=method, granularity="tensor", scale_adjustment=scale_adjustment)
+    for layer in loaded.inventory.layers:
+        weight = loaded.module.get_parameter(f"{layer.name}.weight").detach()
+        rounded = rounded_weight(loaded, layer, choice, 5)
+        assert 0.7 < (rounded * weight).sum() / weight.square().sum() < 1.3
 
 
 def test_perturbations_shrink_with_bits_and_are_those_of_the_quantizer(loaded: LoadedModel) -> None:
