@@ -10,9 +10,13 @@ from core.quantizers import (
     dsq,
     hadq,
     lsq,
+    lsq_plus,
+    mixed_precision_power_of_two,
+    mixed_precision_uniform,
     pact,
     qil,
     sat,
+    tqt,
     wrpn,
 )
 from core.quantizers.method import Method
@@ -21,6 +25,10 @@ METHODS: dict[str, Method] = {
     method.card.id: method
     for method in (
         lsq.METHOD,
+        lsq_plus.METHOD,
+        tqt.METHOD,
+        mixed_precision_uniform.METHOD,
+        mixed_precision_power_of_two.METHOD,
         hadq.METHOD,
         dsq.METHOD,
         qil.METHOD,
