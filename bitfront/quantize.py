@@ -20,6 +20,7 @@ from bitfront.local_run import LocalRun
 from core.data.preprocessing import Preprocessing
 from core.errors import Conflict, InvalidSpecification
 from core.graph.inventory import Inventory
+from core.jobs.joint_widths import JOINT_FILE
 from core.jobs.plan import STAGES, PlannedTask
 from core.jobs.specification import JobSpecification
 from core.jobs.task import RESULT_FILE, DatasetFileInput, DatasetInput, ModelInput
@@ -181,6 +182,9 @@ def _collect(run: LocalRun, out: Path) -> None:
         files = run.directory("export", candidate["point"])
         if files is not None and (files / RESULT_FILE).exists():
             shutil.copytree(files, out / candidate["name"], ignore=shutil.ignore_patterns(RESULT_FILE, "checkpoints"))
+    joint = run.directory("joint")
+    if joint is not None:
+        shutil.copy(joint / JOINT_FILE, out / JOINT_FILE)
     report = run.directory("report")
     if report is not None:
         for file in ("candidates.csv", "provenance.json"):

@@ -15,6 +15,7 @@ from core.policy import Policy
 from core.search.uniform import uniform_policy
 
 JOINT_METHOD = "adabits"
+JOINT_FILE = "network.joint.safetensors"  # what the joint stage leaves to download
 DEFAULT_WIDTHS = "8,6,5,4"
 NESTED_WIDTHS = range(2, 9)
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import fx
 
 from core.deploy.joint_file import write_joint
+from core.jobs.joint_widths import JOINT_FILE
 from core.jobs.stages.evaluate import EMPTY
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
@@ -20,7 +21,6 @@ from core.training.joint import measure_on_training_images, train_together
 from core.training.joint_network import JointNetwork, make_joint_network
 
 STATE_FILE = "joint_state.safetensors"
-STORED_FILE = "network.joint.safetensors"
 MIXED_BATCHES = 32  # of training images, to measure the batch norms of a mixed policy on, where the recipe names none
 
 
@@ -42,10 +42,10 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     )
     state = {name: value.detach().cpu().contiguous() for name, value in joint.state_dict().items()}
     save_file(state, inputs.task.directory / STATE_FILE)
-    file_bytes = write_joint(joint, inputs.task.directory / STORED_FILE)
+    file_bytes = write_joint(joint, inputs.task.directory / JOINT_FILE)
     files = [
         OutputFile(name=STATE_FILE, path=STATE_FILE, kind="trained-weights"),
-        OutputFile(name=STORED_FILE, path=STORED_FILE, kind="joint"),
+        OutputFile(name=JOINT_FILE, path=JOINT_FILE, kind="joint"),
     ]
     result = {"training": training.as_json(), "widths": list(joint.widths), "file_bytes": file_bytes}
     return TaskOutput(result=result, files=files)
