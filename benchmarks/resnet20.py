@@ -11,21 +11,19 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
-import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import fx
 
+from benchmarks import cifar
+from benchmarks.cifar import tensors
 from benchmarks.figures import Figure, show
-from core.calibration.calibration import Calibration, calibrate
+from core.calibration.calibration import Calibration
 from core.calibration.quantize import quantize
-from core.data.dataset import Dataset, DatasetFile, Split, open_dataset
-from core.data.preprocessing import Preprocessing
-from core.graph.load import load_model
+from core.data.dataset import Dataset, Split
 from core.graph.loaded_model import LoadedModel
 from core.hardware.cost_table import cost_table
 from core.hardware.targets import load_targets
@@ -40,7 +38,6 @@ from core.tasks.classification import Evaluation, evaluate
 from core.training.fine_tune import fine_tune
 
 TARGET = "bismo-cloud"
-LIKE_CIFAR = Preprocessing(scale=255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 SPECIFICATION = JobSpecification.model_validate(
     {
         "model_id": UUID(int=0),
@@ -73,13 +70,6 @@ class Printed:
 
     def checkpoint(self, name: str) -> None:
         """Nothing: the directory is thrown away."""
-
-
-def tensors(split: Split, samples: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and labels, the first `samples` of a shuffle or all in order."""
-    indices = None if samples is None else np.random.default_rng(0).choice(len(split), samples, replace=False)
-    for images, labels in split.batches(256, indices):
-        yield torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def searched_policy(loaded: LoadedModel, calibration: Calibration, train: Split) -> Policy:
@@ -132,12 +122,10 @@ def points(share: float) -> str:
 
 def measure(folder: Path) -> list[Figure]:
     """Every figure beside its goal."""
-    loaded = load_model(folder / "cifar10_resnet20.safetensors", "resnet20")
-    files = [DatasetFile(folder / "train.npz", split="train"), DatasetFile(folder / "test500.npz", split="report")]
-    dataset = open_dataset(files, LIKE_CIFAR, seed=0)
+    loaded, dataset = cifar.network(folder), cifar.dataset(folder)
     report = list(tensors(dataset.splits["report"]))
     started = time.process_time()
-    calibration = calibrate(loaded, [images for images, _ in tensors(dataset.splits["train"], 512)])
+    calibration = cifar.calibration_of(loaded, dataset.splits["train"])
     seconds = time.process_time() - started
     exact = evaluate(loaded.module, report).accuracy
     layers = loaded.inventory.layers
@@ -165,12 +153,9 @@ def measure(folder: Path) -> list[Figure]:
 def main() -> int:
     """Status 1 where a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    parser.add_argument("--data", type=Path, default=beside)
+    cifar.add_data_argument(parser)
     torch.set_num_threads(1)
-    folder = parser.parse_args().data / "cifar10"
-    if not folder.is_dir():
-        parser.error(f"there is no {folder}")
+    folder = cifar.folder(parser, parser.parse_args().data)
     return show("ResNet-20 on CIFAR-10, differences to float", measure(folder))
 
 

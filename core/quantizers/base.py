@@ -106,6 +106,11 @@ class ActivationQuantizer(nn.Module):
         self.bits = bits
         self.signed = signed
 
+    @property
+    def clips_at_zero(self) -> bool:
+        """Whether a ReLU in front changes neither values nor gradients: training then leaves it out."""
+        return False
+
     def initialise(self, site: SiteRange) -> None:
         """Take the range from calibration."""
         raise NotImplementedError

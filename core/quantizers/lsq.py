@@ -103,6 +103,11 @@ class LsqActivationQuantizer(ActivationQuantizer):
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.register_buffer("floor", torch.tensor(1e-8))
 
+    @property
+    def clips_at_zero(self) -> bool:
+        """Whether zero is the lowest code."""
+        return self.low == 0
+
     def initialise(self, site: SiteRange) -> None:
         """Take the step of this width's symmetric or unsigned grid."""
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Plain uniform quantizers: the grid stays as calibration found it, the gradient passes inside the range.
+"""Plain uniform quantizers: the grid stays as calibration found it, the gradient passes between its ends.
 
 Used for the operands and results of joins (`residual_bits`) and for 16 bits, whatever the method: Jacob et al.,
 https://arxiv.org/abs/1712.05877, section 2.1, and HAWQ-V3, https://arxiv.org/abs/2011.10680 (16 bits between layers).
@@ -12,7 +12,7 @@ from torch import Tensor
 from core.quantizers.base import ActivationQuantizer, QuantizedTensor, WeightQuantizer, along
 from core.quantizers.site_range import ActivationGrid, SiteRange, code_range
 from core.quantizers.step_search import least_squares_step
-from core.quantizers.uniform_kernel import codes_on_grid, round_channels_to_grid, round_to_grid
+from core.quantizers.uniform_kernel import codes_on_grid, round_channels_to_grid, round_to_fixed_grid
 
 
 class PlainWeightQuantizer(WeightQuantizer):
@@ -63,7 +63,12 @@ class PlainActivationQuantizer(ActivationQuantizer):
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
         zero_point = int(self.zero_point)
-        return round_to_grid(x, self.scale, -zero_point, 2**self.bits - 1 - zero_point, closed=True)
+        return round_to_fixed_grid(x, self.scale, -zero_point, 2**self.bits - 1 - zero_point)
+
+    @property
+    def clips_at_zero(self) -> bool:
+        """Whether zero is the lowest code."""
+        return int(self.zero_point) == 0
 
     def grid(self) -> ActivationGrid:
         """The grid in use."""

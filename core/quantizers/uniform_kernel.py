@@ -6,6 +6,9 @@
 
 The last line needs no pass of its own over the codes: s * round(clip(v)) is the output y, so that
 ds = gs * (<g, y> - <dx, x>) / s, two dot products of tensors that exist anyway.
+
+A step reads and writes memory more than it computes, so each function keeps as little as it can for the backward pass:
+a layer that reads y keeps y anyway, and x is kept only where the scale is learned or the range is exact.
 """
 
 from __future__ import annotations
@@ -24,21 +27,40 @@ class _RoundTensor(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, gradient_scale: float, closed: bool) -> Tensor:
         y = torch.div(x, scale).clamp_(low, high).round_().mul_(scale)
-        ctx.save_for_backward(x, scale, y)
+        ctx.save_for_backward(x, scale, *([y] if ctx.needs_input_grad[1] else []))
         ctx.facts = (low, high, gradient_scale, closed)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, y = ctx.saved_tensors
+        x, scale, *outputs = ctx.saved_tensors
         low, high, gradient_scale, closed = ctx.facts
-        edges = _edges(low, high, scale.item(), closed)
-        dx = torch.ops.aten.hardtanh_backward(g, x, *edges)  # g strictly between the edges, else 0: one fused pass
-        if not ctx.needs_input_grad[1]:
+        dx = _inside(g, x, low, high, scale, closed)
+        if not outputs:
             return dx, None, None, None, None, None
-        ds = torch.dot(g.reshape(-1), y.reshape(-1)) - torch.dot(dx.reshape(-1), x.reshape(-1))
+        ds = torch.dot(g.reshape(-1), outputs[0].reshape(-1)) - torch.dot(dx.reshape(-1), x.reshape(-1))
         return dx, (ds * gradient_scale / scale).reshape(scale.shape), None, None, None, None
+
+
+class _RoundFixed(torch.autograd.Function):
+    """One scale that is not learned. Keeps the output, or nothing at all where no value reached the grid's ends."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+        y = torch.div(x, scale).clamp_(low, high).round_().mul_(scale)
+        ctx.facts = (low, high)
+        if ctx.needs_input_grad[0] and not _all_inside(y, low, high, scale):
+            ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.saved_tensors:
+            (y, scale), (low, high) = ctx.saved_tensors, ctx.facts
+            g = _inside(g, y, low, high, scale, closed=False)
+        return g, None, None, None
 
 
 class _RoundChannels(torch.autograd.Function):
@@ -47,20 +69,29 @@ class _RoundChannels(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, gradient_scale: float) -> Tensor:
         y = torch.div(x, scale).clamp_(low, high).round_().mul_(scale)
-        ctx.save_for_backward(x, scale, y)
+        ctx.save_for_backward(x, scale, *([y] if ctx.needs_input_grad[1] else []))
         ctx.facts = (low, high, gradient_scale)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, y = ctx.saved_tensors
+        x, scale, *outputs = ctx.saved_tensors
         low, high, gradient_scale = ctx.facts
         dx = g * (x > scale * low).logical_and_(x < scale * high)
-        if not ctx.needs_input_grad[1]:
+        if not outputs:
             return dx, None, None, None, None
-        ds = (g * y).sub_(dx * x).sum_to_size(scale.shape)
+        ds = (g * outputs[0]).addcmul_(dx, x, value=-1).sum_to_size(scale.shape)
         return dx, ds.mul_(gradient_scale).div_(scale), None, None, None
+
+
+def _inside(g: Tensor, x: Tensor, low: int, high: int, scale: Tensor, closed: bool) -> Tensor:
+    """`g` where `x` is strictly inside the range, 0 elsewhere; `closed` lets x at the edges pass too."""
+    if not x.is_cuda:  # one fused pass, but its edges are numbers, and a GPU would have to be waited for
+        return torch.ops.aten.hardtanh_backward(g, x, *_edges(low, high, scale.item(), closed))  # type: ignore[no-any-return]
+    lower, upper = scale * low, scale * high
+    outside = (x < lower).logical_or_(x > upper) if closed else (x <= lower).logical_or_(x >= upper)
+    return g.masked_fill(outside, 0)
 
 
 def _edges(low: int, high: int, scale: float, closed: bool) -> tuple[float, float]:
@@ -71,6 +102,17 @@ def _edges(low: int, high: int, scale: float, closed: bool) -> tuple[float, floa
     return float(lower), float(upper)
 
 
+def _all_inside(y: Tensor, low: int, high: int, scale: Tensor) -> bool:
+    """Whether no code is an end of the grid. Not asked where zero is an end, and not of a GPU, which would have to
+    be waited for.
+    """
+    if low == 0 or high == 0 or y.is_cuda or not y.numel():
+        return False
+    lower, upper = _edges(low, high, scale.item(), closed=False)
+    smallest, largest = torch.aminmax(y)
+    return bool(smallest > lower) and bool(largest < upper)
+
+
 def round_to_grid(
     x: Tensor, scale: Tensor, low: int, high: int, *, gradient_scale: float = 1.0, closed: bool = False
 ) -> Tensor:
@@ -79,6 +121,15 @@ def round_to_grid(
     `closed`: whether the gradient also passes exactly at the edges of the range (the LSQ paper says no).
     """
     result: Tensor = _RoundTensor.apply(x, scale, low, high, gradient_scale, closed)  # type: ignore[no-untyped-call]
+    return result
+
+
+def round_to_fixed_grid(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+    """The same without a gradient of the scale, for grids so fine that half a step at their ends means nothing.
+
+    The gradient passes where the code is strictly between `low` and `high`, so that x need not be kept.
+    """
+    result: Tensor = _RoundFixed.apply(x, scale, low, high)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from core.jobs.specification import TrainingChoice
+from core.training.absorbed_relus import without_absorbed_relus
 from core.training.batches import Batch, Images, shuffled_batches, steps_in_an_epoch
 from core.training.course import Course, Moment
 from core.training.distillation import Teacher, distilled_loss
 from core.training.divergence import bad_loss
+from core.training.memory import freed_memory_kept
 from core.training.precision import quantizers_in_float32, scores
 
 
@@ -46,15 +48,16 @@ class EpochPass:
         with (
             torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []),
             quantizers_in_float32(course.network, self.choice),
+            freed_memory_kept(),
         ):
             torch.manual_seed(int(chance.integers(2**62)))
             return self._steps(course, moment, chance, first_loss)
 
     def _steps(self, course: Course, moment: Moment, chance: np.random.Generator, first_loss: float | None) -> Passed:
-        course.network.train()
+        network = without_absorbed_relus(course.network.train())
         steps, total = steps_in_an_epoch(self.train, self.choice), 0.0
         for step, batch in enumerate(shuffled_batches(self.train, self.choice, chance, self.device)):
-            loss, classes = self.backward(course.network, batch)
+            loss, classes = self.backward(network, batch)
             course.optimiser.step((moment.done + step / steps) / moment.epochs)
             first_loss = loss if first_loss is None else first_loss
             diverged = bad_loss(loss, first_loss, classes, moment.epoch)
