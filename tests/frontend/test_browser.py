@@ -261,6 +261,15 @@ def test_a_method_brings_its_own_settings_and_only_what_it_offers(watched: Watch
     expect(page.get_by_label("Rounds", exact=True)).to_have_count(0)
 
 
+def test_a_jointly_trained_network_has_only_the_widths_it_is_trained_at(watched: Watched, site: str) -> None:
+    page = watched.page
+    page.goto(f"{site}/ui/jobs/new")
+    page.get_by_label("Method", exact=True).select_option("adabits")
+    expect(page.get_by_role("status").filter(has_text="weights at 4, 5, 6, 8 bits")).to_be_visible()
+    expect(page.locator("#form-side")).to_contain_text("8 points and 4 uniform baselines")
+    assert watched.complaints == []
+
+
 def test_settings_and_recipe_are_sent_as_a_valid_specification(watched: Watched, site: str) -> None:
     page = watched.page
     sent: list[Any] = []

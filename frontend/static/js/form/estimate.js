@@ -1,4 +1,5 @@
 // How long a job will take, before it starts. Scaled from this server's finished jobs where there are any.
+import { jointWidths } from "./joint.js";
 
 const BASELINES = 6;
 const ASSUMED_MACS_PER_S = 2e9; // one CPU thread on small convolutions with fake quantization: an order of magnitude
@@ -14,7 +15,9 @@ export function imagesOf(dataset) {
   return { train: count("train"), select: count("select"), report: count("report") };
 }
 
-const slots = (specification) => specification.search.points + BASELINES + specification.policies.length;
+export const baselines = (specification) => jointWidths(specification.quantizer)?.length ?? BASELINES;
+
+const slots = (specification) => specification.search.points + baselines(specification) + specification.policies.length;
 
 // Seconds if a thread did ASSUMED_MACS_PER_S; the measured seconds of a like job correct that.
 function assumed(specification, macs, images) {

@@ -2,6 +2,7 @@
 import { h } from "../dom.js";
 import { badge, methodFacts, notes, paperLink, widthWords } from "../methods/card.js";
 import { select } from "./fields.js";
+import { jointWidths } from "./joint.js";
 import { Schema } from "./schema.js";
 
 const GRANULARITIES = { channel: "per channel", tensor: "per tensor" };
@@ -18,7 +19,8 @@ export function fitToMethod(values, card) {
     values.quantizer.granularity = offered[0];
     told.push(`granularity ${GRANULARITIES[offered[0]]}`);
   }
-  const both = { weights: card.weight_bits, activations: card.activation_bits };
+  const joint = jointWidths(values.quantizer);
+  const both = { weights: joint ?? card.weight_bits, activations: joint ?? card.activation_bits };
   for (const [side, has] of Object.entries(both)) {
     if (!has || values.bits[side].every((bits) => has.includes(bits))) continue;
     const kept = values.bits[side].filter((bits) => has.includes(bits));

@@ -3,7 +3,7 @@ import "../start.js";
 import { all, get, post } from "../api.js";
 import { byId, fill, h } from "../dom.js";
 import { duration, quantity, shape } from "../format.js";
-import { disk, estimate } from "../form/estimate.js";
+import { baselines, disk, estimate } from "../form/estimate.js";
 import { Fields } from "../form/fields.js";
 import { constraintRows, pinRows, policyText, targetChoices } from "../form/lists.js";
 import { cardOf, fitToMethod, methodFields } from "../form/method.js";
@@ -154,7 +154,7 @@ class NewJob {
     fill(byId("form-side"), h("h2", {}, "Before you start"),
       h("div", { class: "field" }, h("label", { for: "job-name" }, "Name (optional)"), name),
       time ? h("dl", { class: "big" }, h("dt", {}, `≈ ${duration(time.seconds)}`), h("dd", {}, time.measured ? `from ${time.measured} finished ${time.measured === 1 ? "job" : "jobs"} on this server` : "a rough guess: this server has not finished a job yet"), space ? [h("dt", {}, quantity("size", space)), h("dd", {}, "on disk, with all candidates' files")] : null) : h("p", { class: "muted" }, "Choose a model and a data set to see how long it will take."),
-      h("p", { class: "small muted" }, `${values.search.points} points and 6 uniform baselines, ${values.training ? `${values.training.epochs} epochs each` : "not trained"}.`),
+      h("p", { class: "small muted" }, `${values.search.points} points and ${baselines(values)} uniform baselines, ${values.training ? `${values.training.epochs} epochs each` : "not trained"}.`),
       h("div", { id: "form-problem" }),
       h("button", { class: "primary", id: "start-job", data: { key: "start" }, disabled: !model || !dataset }, "Start the job"),
       h("details", {}, h("summary", {}, "What is sent (POST /jobs)"), h("pre", { tabindex: "0" }, JSON.stringify(values, null, 2))));
