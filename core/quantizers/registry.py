@@ -6,6 +6,7 @@ from core.errors import InvalidSpecification
 from core.jobs.specification import QuantizerChoice
 from core.quantizers import (
     adabits,
+    bcgd,
     dorefa,
     dsq,
     hadq,
@@ -32,6 +33,7 @@ METHODS: dict[str, Method] = {
         hadq.METHOD,
         dsq.METHOD,
         qil.METHOD,
+        bcgd.METHOD,
         dorefa.METHOD,
         pact.METHOD,
         sat.METHOD,
