@@ -18,6 +18,7 @@ from core.quantizers.base import ActivationQuantizer, Passthrough, WeightQuantiz
 from core.quantizers.method import Method
 from core.quantizers.plain import PlainActivationQuantizer
 from core.quantizers.registry import chosen_method
+from core.quantizers.rescaled import AdjustedScaleWeightQuantizer
 
 
 def quantize(loaded: LoadedModel, policy: Policy, calibration: Calibration, choice: QuantizerChoice) -> fx.GraphModule:
@@ -56,7 +57,7 @@ def output_axis(layer: Layer) -> int:
 
 @torch.no_grad()
 def start_layer(model: fx.GraphModule, layer: Layer, *, moves_scale: bool, meaning: Tensor | None = None) -> None:
-    """Initialise a layer's quantizer, give the layer its starting weight, and let its batch norm follow.
+    """Initialise a layer's quantizer, give the layer its starting weight, and let its batch norm and bias follow.
 
     `meaning`: the weight that the batch norm's statistics stand for, where it is not the layer's own.
     """
@@ -67,15 +68,19 @@ def start_layer(model: fx.GraphModule, layer: Layer, *, moves_scale: bool, meani
     exact = weight.clone()
     quantizer.initialise(exact)
     weight.copy_(quantizer.starting_weight(exact))
-    if moves_scale and layer.batch_norm is not None:
-        factor = _change_of_scale(exact if meaning is None else meaning, quantizer(weight), output_axis(layer))
-        _scale_statistics(model.get_submodule(layer.batch_norm), factor)
-        if quantized.layer.bias is not None:
-            quantized.layer.bias.mul_(factor)  # type: ignore[operator]
+    norm = layer.batch_norm if moves_scale else None
+    if norm is None and not isinstance(quantizer, AdjustedScaleWeightQuantizer):
+        return
+    axis = None if norm is None else output_axis(layer)
+    factor = _change_of_scale(exact if meaning is None else meaning, quantizer(weight), axis)
+    if norm is not None:
+        _scale_statistics(model.get_submodule(norm), factor)
+    if quantized.layer.bias is not None:
+        quantized.layer.bias.mul_(factor)  # type: ignore[operator]
 
 
-def _change_of_scale(exact: Tensor, rounded: Tensor, axis: int) -> Tensor:
-    """Per output channel: the factor that brings the float weight closest to the rounded one; 1 for a dead channel."""
+def _change_of_scale(exact: Tensor, rounded: Tensor, axis: int | None) -> Tensor:
+    """The factor that brings the float weight closest to the rounded one, per output channel or for all; 1 if none."""
     dimensions = reduced_dimensions(axis, exact.dim())
     product, power = (exact * rounded).sum(dimensions), exact.square().sum(dimensions)
     return torch.where((product > 0) & (power > 0), product / power, torch.ones_like(power))

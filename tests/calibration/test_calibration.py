@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from small_networks import Images, small_network, trained, uniform
+from torch import Tensor
 
 from core.calibration.calibration import WIDTHS, Calibration, calibrate
 from core.calibration.quantize import quantize
@@ -66,21 +67,31 @@ def test_calibration_leaves_the_network_alone(loaded: LoadedModel, images: Image
     assert not any(isinstance(module, QuantizedLayer) for module in loaded.module.modules())
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def widest(method: str) -> str:
+    """Per channel where the method can."""
+    return "channel" if "channel" in METHODS[method].card.granularities else "tensor"
+
+
+def distance(found: Tensor, exact: Tensor) -> float:
+    """Mean squared difference relative to the exact scores, but for a common factor: SAT rescales the last layer."""
+    factor = (found * exact).sum() / found.square().sum()
+    return float((factor * found - exact).square().mean() / exact.square().mean())
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if method.card.uniform])
 def test_more_bits_come_closer_to_the_float_network(
-    loaded: LoadedModel, calibration: Calibration, images: Images, method: str, granularity: str
+    loaded: LoadedModel, calibration: Calibration, images: Images, method: str
 ) -> None:
     x = images.tensors(200)[0][0]
-    with torch.no_grad():
-        exact = loaded.module(x)
+    for granularity in sorted({*METHODS[method].card.granularities} - {"kernel"}):
         choice = QuantizerChoice(method=method, granularity=granularity)
-        errors = [
-            (quantize(loaded, uniform(loaded, bits), calibration, choice)(x) - exact).square().mean()
-            for bits in (2, 4, 8)
-        ]
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < (0.02 if method == "lsq" else 0.3) * exact.square().mean()
+        with torch.no_grad():
+            exact = loaded.module(x)
+            errors = [
+                distance(quantize(loaded, uniform(loaded, bits), calibration, choice)(x), exact) for bits in (2, 4, 8)
+            ]
+        assert errors[0] > errors[1] > errors[2], granularity
+        assert errors[2] < (0.02 if method == "lsq" else 0.3), granularity
 
 
 def test_float_bits_everywhere_change_nothing(loaded: LoadedModel, calibration: Calibration, images: Images) -> None:
@@ -111,7 +122,8 @@ def test_a_quantized_network_computes_with_its_integers_only(
 ) -> None:
     """What a layer multiplies is what its integers recreate, to the bit, for weights and activations."""
     for method in METHODS:
-        model = quantize(loaded, uniform(loaded, 3), calibration, QuantizerChoice(method=method))
+        choice = QuantizerChoice(method=method, granularity=widest(method))
+        model = quantize(loaded, uniform(loaded, 3), calibration, choice)
         seen: dict[str, torch.Tensor] = {}
         for name, module in model.named_modules():
             if isinstance(module, ActivationQuantizer):
@@ -127,10 +139,8 @@ def test_a_quantized_network_computes_with_its_integers_only(
                 assert torch.equal(quantizer.integers(module.layer.weight).dequantize(), module.quantized_weight())
             if isinstance(module, ActivationQuantizer):
                 grid = module.grid()
-                codes = seen[name].double().numpy() / grid.scale + grid.zero_point
-                assert np.abs(codes - np.round(codes)).max() < 1e-2
-                assert codes.min() > grid.low - 0.01
-                assert codes.max() < grid.high + 0.01
+                values = seen[name].numpy()
+                assert np.isin(values, grid.values(np.array(grid.levels or range(grid.low, grid.high + 1)))).all()
 
 
 def test_a_quantized_network_survives_being_stored(
@@ -138,8 +148,9 @@ def test_a_quantized_network_survives_being_stored(
 ) -> None:
     x = images.tensors(20)[0][0]
     for method in METHODS:
-        model = quantize(loaded, uniform(loaded, 4), calibration, QuantizerChoice(method=method))
-        other = quantize(small_network(9), uniform(loaded, 4), calibration, QuantizerChoice(method=method))
+        choice = QuantizerChoice(method=method, granularity=widest(method))
+        model = quantize(loaded, uniform(loaded, 4), calibration, choice)
+        other = quantize(small_network(9), uniform(loaded, 4), calibration, choice)
         other.load_state_dict(model.state_dict())
         with torch.no_grad():
             assert torch.equal(model(x), other(x))
