@@ -228,8 +228,10 @@ def test_what_the_schema_lets_pass_the_settings_class_takes(data: some.DataObjec
     kind: type[MethodSettings] = data.draw(some.sampled_from(configurable)).settings_type
     schema = kind.model_json_schema()
     name = data.draw(some.sampled_from(sorted(schema["properties"])))
-    texts = some.sampled_from([each for part in schema.get("$defs", {}).values() for each in part.get("enum", [""])]
-                              + list(schema["properties"][name].get("enum", ["x"])))  # fmt: skip
+    described = schema["properties"][name]
+    free = described.get("type") == "string" and "enum" not in described  # what such a text says is another rule's
+    choices = [each for part in (described, *schema.get("$defs", {}).values()) for each in part.get("enum", ())]
+    texts = some.sampled_from([described["default"]] if free else [*choices, "x"])
     value = data.draw(some.one_of(some.booleans(), some.integers(-5, 70), some.floats(-2, 70), texts))
     if not list(settings_faults({name: value}, schema, "")):
         kind.model_validate({name: value})
