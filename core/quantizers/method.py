@@ -68,19 +68,17 @@ class Method:
         self._check_granularity(granularity)
         own_axis = axis if granularity == "channel" else None
         if isinstance(bits, int):
-            quantizer = self._one_width(bits, own_axis, channels)
+            quantizer = self._one_width(bits, own_axis, channels, restored=not (normalised or self.adjusts_scale))
         else:
             self._check_granularity("kernel")
             if len(bits) != channels:
                 raise InvalidSpecification(f"{len(bits)} widths were given for a layer of {channels} output channels")
             quantizer = ChannelGroupsWeightQuantizer(
-                bits, axis, lambda width, count: self._one_width(width, own_axis, count)
+                bits, axis, lambda width, count: self._one_width(width, own_axis, count, restored=not normalised)
             )
-        if normalised or not isinstance(quantizer, WeightQuantizer) or bits == PLAIN_BITS:
-            return quantizer
-        if self.adjusts_scale:
+        if not normalised and self.adjusts_scale and isinstance(quantizer, WeightQuantizer) and bits != PLAIN_BITS:
             return AdjustedScaleWeightQuantizer(quantizer)
-        return RestoredScaleWeightQuantizer(quantizer) if self.card.needs_following_normalisation else quantizer
+        return quantizer
 
     def make_activation_quantizer(self, bits: int, signed: bool) -> nn.Module:
         """For the tensor that a layer reads."""
@@ -91,13 +89,16 @@ class Method:
         self._check(bits, self.card.activation_bits, "activations")
         return self.activations(bits, signed, self._settings())
 
-    def _one_width(self, bits: int, axis: int | None, channels: int) -> nn.Module:
+    def _one_width(self, bits: int, axis: int | None, channels: int, *, restored: bool) -> nn.Module:
+        """`restored`: with the weight's scale; each group of channels that share a width left it by its own factor."""
         if bits == FLOAT_BITS:
             return Passthrough()
         if bits == PLAIN_BITS:
             return PlainWeightQuantizer(bits, axis, channels)
         self._check(bits, self.card.weight_bits, "weights")
-        return self.weights(bits, axis, channels, self._settings())
+        quantizer = self.weights(bits, axis, channels, self._settings())
+        needed = restored and self.card.needs_following_normalisation
+        return RestoredScaleWeightQuantizer(quantizer) if needed else quantizer
 
     def _settings(self) -> MethodSettings:
         return self.settings_type() if self.settings is None else self.settings
