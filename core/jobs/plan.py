@@ -79,7 +79,8 @@ def plan(specification: JobSpecification) -> list[PlannedTask]:
     last = [add("evaluate", calibrate, search, point=point) for point in points]
     if specification.training is not None:
         joint = (add("joint", calibrate, search),) if joint_widths(specification.quantizer) else ()
-        last = [add("finetune", calibrate, search, last[point], *joint, point=point) for point in points]
+        order = (sensitivity,) if specification.training.block_order != "together" else ()
+        last = [add("finetune", calibrate, search, last[point], *order, *joint, point=point) for point in points]
     exports = [add("export", calibrate, search, last[point], point=point) for point in points]
     add("report", *range(exports[-1] + 1), tolerant=True)
     return tasks

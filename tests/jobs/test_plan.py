@@ -54,6 +54,13 @@ def test_traces_are_taken_only_for_the_metric_that_needs_them() -> None:
     assert "traces" not in {task.stage for task in plan(specification(sensitivity={"metric": "direct"}))}
 
 
+def test_only_an_order_of_blocks_makes_training_wait_for_the_sensitivity() -> None:
+    for order, reads in (("together", False), ("most-sensitive-first", True)):
+        tasks = plan(specification(training={"block_order": order}))
+        trained = [task for task in tasks if task.stage == "finetune"]
+        assert {"sensitivity" in {tasks[position].stage for position in task.depends_on} for task in trained} == {reads}
+
+
 def test_only_the_report_tolerates_failed_points_and_it_comes_last() -> None:
     tasks = plan(specification())
     assert [task.stage for task in tasks if task.tolerant] == ["report"]
