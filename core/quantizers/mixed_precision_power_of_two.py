@@ -89,7 +89,7 @@ CARD = MethodCard(
     "160 epochs, batch 128, weight decay 2e-4.",
     reconstruction_notes="The policy fixes the bits: the smallest level is learned at these bits, where the paper "
     "learns the smallest and the largest and infers the bits under a budget. More bits add only smaller levels: from "
-    "4 bits on the error of large values stays at a tenth to a fifth of the value. At 6 bits and more there are at "
+    "4 bits on the root mean square error stays at a fifth of the weights' own. At 6 bits and more there are at "
     "most 31 magnitudes, so that integers stay within 2^30. Ranges start from the least squared error; the authors' "
     "start is a setting. Their value ranges are widened where a network's own start lies outside. Biases stay float. "
     "Signed activations, a scale per channel and 1-bit weights are not in the paper.",

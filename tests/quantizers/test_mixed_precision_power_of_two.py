@@ -148,6 +148,10 @@ def test_the_boundary_between_levels_is_the_geometric_mean() -> None:
     quantizer.smallest.level.data.fill_(1.0)
     x = torch.tensor([0.7071, 0.7072, 1.4142, 1.4143, 2.8284, 2.8285, 5.65, 5.66])
     assert quantizer(x).tolist() == [0, 1, 1, 2, 2, 4, 4, 8]
+    nearest = np.float32(np.sqrt(2))  # the float below the square root; the next one lies above it
+    x = torch.tensor([nearest, np.nextafter(nearest, np.float32(2))])
+    assert float(nearest) ** 2 < 2
+    assert quantizer(x).tolist() == [1, 2]
 
 
 def test_zero_is_rounded_up_where_weights_have_no_zero() -> None:
