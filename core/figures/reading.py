@@ -79,6 +79,13 @@ def average(bits: Any) -> float | None:
     return finite(bits)
 
 
+def channel_counts(bits: Any) -> dict[int, int]:
+    """How many channels have which width, widths ascending; empty where the layer has one width."""
+    if not isinstance(bits, Sequence) or isinstance(bits, str) or len(set(bits)) < 2:
+        return {}
+    return {width: list(bits).count(width) for width in sorted(set(bits))}
+
+
 def limits(job: Json, candidates: Sequence[Json], axis: str, target: str | None) -> list[float]:
     """The job's constraints on that axis and target, in SI units."""
     found = []

@@ -115,6 +115,30 @@ def test_pruned_layers_are_hatched_and_float_is_grey_with_a_letter() -> None:
     assert activations["text"] == ["4", "f"]
 
 
+def test_channels_of_different_widths_show_their_mean_and_a_share_for_each_width() -> None:
+    mixed = candidate("own-1", 0.002, 0.9, "own")
+    mixed["policy"]["layers"]["conv1"]["weights"] = [4, 0, 4, 2]
+    drawn = figure("bits", job(), [mixed], report(), FigureQuery(candidate="own-1"))
+    weights, shares = drawn.data[0], trace(drawn.plot(), "own-1, weights by channel")
+    assert weights["text"][0] == "2.5"
+    assert "0 to 4 bits, 2.50 on average" in weights["hovertext"][0]
+    assert "1 pruned, 1 at 2, 2 at 4" in weights["hovertext"][0]
+    assert shares["width"] == [pytest.approx(0.235), pytest.approx(0.235), pytest.approx(0.47)]
+    assert shares["x"][0] - shares["width"][0] / 2 == pytest.approx(-0.47)
+    assert shares["x"][-1] + shares["width"][-1] / 2 == pytest.approx(0.47)
+    assert shares["marker"]["pattern"]["shape"] == ["/", "", ""]
+    assert drawn.columns[-1] == "own-1 channels by weight bits"
+    assert [row[-1] for row in drawn.rows] == ["1 pruned, 1 at 2, 2 at 4", ""]
+
+
+def test_layers_that_are_pruned_channel_by_channel_are_pruned() -> None:
+    pruned = candidate("own-1", 0.002, 0.9, "own")
+    pruned["policy"]["layers"]["conv1"]["weights"] = [0, 0, 0]
+    drawn = figure("bits", job(), [pruned], report(), FigureQuery(candidate="own-1"))
+    assert drawn.data[0]["text"][0] == "0"
+    assert len(drawn.data) == 2
+
+
 def test_two_candidates_are_compared_and_their_differences_outlined() -> None:
     query = FigureQuery(candidate="id-point-1", compare="uniform-8")
     drawn = figure("bits", job(), CANDIDATES, report(), query)

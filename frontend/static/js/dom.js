@@ -51,7 +51,8 @@ export function facts(pairs) {
 export function bitCell(bits) {
   const width = Array.isArray(bits) ? bits.reduce((sum, one) => sum + one, 0) / bits.length : bits;
   const text = width === undefined || width === null ? "–" : width === 32 ? "f" : Number.isInteger(width) ? String(width) : width.toFixed(1);
-  const title = width === 32 ? "float" : width === 0 ? "pruned" : `${text} bits`;
+  const range = Array.isArray(bits) && new Set(bits).size > 1 ? `${Math.min(...bits)} to ${Math.max(...bits)} bits by channel, ${text} on average` : `${text} bits`;
+  const title = width === 32 ? "float" : width === 0 ? "pruned" : range;
   return h("span", { class: "bit", title, data: { bits: String(Math.round(width)) } }, text);
 }
 
