@@ -61,6 +61,12 @@ def test_a_calibrated_range_is_the_papers_formula_times_the_range(bits: int) -> 
     assert np.array_equal(dx, np.where((VALUES >= 0) & (reach >= 1.2 * VALUES), GRADIENT, 0).astype(np.float32))
 
 
+def test_the_gradient_passes_at_both_ends_of_the_range() -> None:
+    x = torch.tensor([-1e-6, 0.0, 0.5, 1.0, 1.0001], requires_grad=True)
+    DorefaActivationQuantizer(4, False, PAPER)(x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 0]
+
+
 def test_the_unit_range_does_not_look_at_calibration() -> None:
     quantizer = DorefaActivationQuantizer(4, False, PAPER)
     quantizer.initialise(site(torch.linspace(0, 9, 30), False))
