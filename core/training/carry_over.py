@@ -25,6 +25,7 @@ from core.graph.quantized_layers import QuantizedLayer
 from core.jobs.specification import QuantizerChoice
 from core.policy import Policy
 from core.quantizers.base import ActivationQuantizer
+from core.quantizers.channel_groups import ChannelGroupsWeightQuantizer
 from core.quantizers.method import Method
 from core.quantizers.registry import chosen_method
 from core.quantizers.rescaled import RestoredScaleWeightQuantizer
@@ -77,12 +78,23 @@ def _carry_weight(before: nn.Module, after: fx.GraphModule, layer: Layer, *, mov
         return
     meaning = old.quantized_weight()
     start_layer(after, layer, moves_scale=moves_scale, meaning=meaning)
-    if isinstance(new.weight_quantizer, RestoredScaleWeightQuantizer):
-        new.weight_quantizer.factor.mul_(_least_squares_factor(new.quantized_weight(), meaning))
+    _restore_scale(new.weight_quantizer, new.quantized_weight(), meaning)
 
 
 def _alike(old: nn.Module, new: nn.Module) -> bool:
     return type(old) is type(new) and getattr(old, "bits", None) == getattr(new, "bits", None)
+
+
+def _restore_scale(quantizer: nn.Module, rounded: Tensor, meaning: Tensor) -> None:
+    if isinstance(quantizer, RestoredScaleWeightQuantizer):
+        quantizer.factor.mul_(_least_squares_factor(rounded, meaning))
+    elif isinstance(quantizer, ChannelGroupsWeightQuantizer):
+        parts = (
+            torch.split(each.index_select(quantizer.axis, quantizer.order), quantizer.sizes, quantizer.axis)
+            for each in (rounded, meaning)
+        )
+        for group, *of_group in zip(quantizer.groups, *parts, strict=True):
+            _restore_scale(group, *of_group)
 
 
 def _least_squares_factor(rounded: Tensor, meaning: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from core.training.fine_tune import fine_tune
 
 TRAIN, SELECT = Images(96, seed=1), Images(192, seed=2)
 LEAVES_THE_SCALE = [name for name, method in METHODS.items() if method.card.needs_following_normalisation]
+RESTORED = [name for name in LEAVES_THE_SCALE if not METHODS[name].adjusts_scale]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_the_network_still_computes_about_the_same(
     assert accuracy[1] > accuracy[0] - 0.2
 
 
-@pytest.mark.parametrize("method", LEAVES_THE_SCALE or ["lsq"])
+@pytest.mark.parametrize("method", LEAVES_THE_SCALE)
 def test_a_batch_norm_follows_the_weight_as_it_is_rounded_now(
     loaded: LoadedModel, calibration: Calibration, tmp_path: Path, method: str
 ) -> None:
@@ -107,6 +108,28 @@ def test_a_batch_norm_follows_the_weight_as_it_is_rounded_now(
     assert torch.allclose(norms[1].running_var, norms[0].running_var * factor**2, rtol=1e-4)
     assert torch.allclose(norms[1].running_mean, norms[0].running_mean * factor, rtol=1e-4, atol=1e-6)
     assert torch.equal(norms[1].weight, norms[0].weight)
+
+
+@pytest.mark.parametrize("method", RESTORED)
+def test_where_no_batch_norm_follows_the_weight_keeps_its_scale(
+    loaded: LoadedModel, calibration: Calibration, tmp_path: Path, method: str
+) -> None:
+    """The classifier, every channel with a width of its own."""
+    of, card = quantization(loaded, calibration, method), METHODS[method].card
+    widths = sorted(bits for bits in card.weight_bits if bits > 1)
+    policies = []
+    for weights in ((widths[-1], widths[-1], widths[-2]), (widths[-1], widths[-2], widths[-2])):
+        layers = uniform(loaded, widest(method)).layers
+        changed = LayerBits(weights=weights, activations=widest(method))
+        policies.append(Policy(layers=dict(layers) | {"classifier": changed}))
+    before, after = after_training(of, policies[0], tmp_path), of.network(policies[1])
+    with torch.no_grad():
+        latent(before, "classifier").layer.get_parameter("weight").mul_(3.0)
+    of.carry_over(before, after)
+    old, new = (latent(network, "classifier").quantized_weight().detach() for network in (before, after))
+    for channels in ([0], [1, 2]):
+        power = float(new[channels].square().sum())
+        assert float((old * new)[channels].sum()) == pytest.approx(power, rel=1e-3)
 
 
 def test_latent_weights_and_learned_ranges_go_along(
