@@ -1,7 +1,8 @@
 """Writes a fake-quantized network as ONNX with QuantizeLinear and DequantizeLinear (QDQ), for onnxruntime.
 
-Weights are integers of 2, 4, 8 or 16 bits (the narrowest type that holds the grid), one scale per output channel with
-batch norm absorbed; activations are 8- or 16-bit integers clipped to their grid. The batch is dynamic.
+Weights are integers of 2, 4, 8 or 16 bits (the narrowest type that tells their levels apart), one scale per output
+channel with batch norm absorbed; activations are 8- or 16-bit integers clipped to their grid, or positions in a table
+where a method searches thresholds. The batch is dynamic.
 """
 
 from __future__ import annotations

@@ -18,14 +18,16 @@ def _rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_each_layer_has_a_line_with_its_bits_and_its_grid() -> None:
-    case = quantized("concat", lambda loaded: uniform_policy(loaded, (2, 4), 5), "hadq")
+@pytest.mark.parametrize("method", ["hadq", "lsq-plus"])
+def test_each_layer_has_a_line_with_its_bits_and_its_grid(method: str) -> None:
+    case = quantized("concat", lambda loaded: uniform_policy(loaded, (2, 4), 5), method)
     rows = _rows(policy_csv(case.model, case.loaded.inventory, case.policy))
     assert [row["name"] for row in rows] == [layer.name for layer in case.loaded.inventory.layers]
     grids = grids_by_name(case.model)
     for row, layer in zip(rows, case.loaded.inventory.layers, strict=True):
         assert float(row["activation_scale"]) == grids[layer.reads].grid.scale
         assert int(row["activation_zero_point"]) == grids[layer.reads].grid.zero_point
+        assert float(row["activation_offset"]) == grids[layer.reads].grid.offset
         assert (int(row["parameters"]), int(row["macs"])) == (layer.parameters, layer.macs)
         widths = [int(width) for width in row["weight_bits_per_channel"].split()]
         assert tuple(widths) == case.policy.layers[layer.name].weights
