@@ -52,7 +52,7 @@ def _row(layer: Layer, bits: LayerBits, site: SiteGrid | None) -> list[Any]:
         layer.parameters * mean / 8,
         "" if site is None else repr(site.grid.scale),
         "" if site is None else site.grid.zero_point,
-        "" if site is None else repr(site.grid.offset),
+        "" if site is None else site.grid.offset,
         "" if len(widths) == 1 else " ".join(map(str, widths)),
     ]
 
