@@ -6,6 +6,7 @@ from core.errors import InvalidSpecification
 from core.jobs.specification import QuantizerChoice
 from core.quantizers import (
     adabits,
+    apot,
     bcgd,
     dorefa,
     dsq,
@@ -34,6 +35,7 @@ METHODS: dict[str, Method] = {
         dsq.METHOD,
         qil.METHOD,
         bcgd.METHOD,
+        apot.METHOD,
         dorefa.METHOD,
         pact.METHOD,
         sat.METHOD,
