@@ -23,7 +23,7 @@ def _row(cells: Sequence[str]) -> str:
 def with_section(name: str, lines: Sequence[str], page: Path = PAGE) -> str:
     """The page's text with these lines between the marks of that name."""
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    body = "\n".join(lines).strip("\n")
+    body = "\n".join(lines).strip("\n") or "Not yet run."
     text = page.read_text(encoding="utf-8")
     return re.sub(
         f"{re.escape(start)}.*?{re.escape(end)}", lambda _: f"{start}\n\n{body}\n\n{end}", text, flags=re.DOTALL
