@@ -196,6 +196,25 @@ def test_every_stage_goes_on_from_the_one_before(loaded: LoadedModel, calibratio
     assert int(state[f"model/{name}"]) - int(loaded.module.state_dict()[name]) == 4 * 2
 
 
+def test_every_stage_runs_through_the_whole_schedule(
+    loaded: LoadedModel, calibration: Calibration, tmp_path: Path
+) -> None:
+    """The rate all but ends in the middle of each stage, and is back at the start of the next."""
+    recipe = {
+        "progressive_bits": (5,), "epochs": 4, "learning_rate": 0.01, "momentum": 0.0,
+        "schedule": "step", "milestones": (0.5,), "step_factor": 1e-6,
+    }  # fmt: skip
+    training = Training(loaded, calibration, uniform(loaded, 2))
+    weights = []
+    for epoch in (1, 2, 3, 4):
+        with pytest.raises(Stopped):
+            training.run(tmp_path, recipe, StopsAfter(epoch))
+        weights.append(load_file(tmp_path / f"epoch-{epoch}.safetensors")["model/first.layer.weight"])
+    moved = [float((later - earlier).abs().max()) for earlier, later in pairwise(weights)]
+    assert moved[1] > 1e-4
+    assert max(moved[0], moved[2]) < 1e-6
+
+
 def test_stages_need_a_way(loaded: LoadedModel, calibration: Calibration, tmp_path: Path) -> None:
     model = Training(loaded, calibration, uniform(loaded, 2)).quantization.network(uniform(loaded, 2))
     with pytest.raises(InvalidSpecification, match="way"):
