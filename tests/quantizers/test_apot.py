@@ -158,10 +158,7 @@ def test_limits_start_at_the_least_error_or_where_the_settings_say() -> None:
         levels = np.array(magnitudes(bits - 1)) / magnitudes(bits - 1)[-1]
         for channel, part in enumerate(standard):
             errors = {
-                alpha: np.square(
-                    paper(standard[channel], alpha, levels, standard[channel])[0] - standard[channel]
-                ).sum()
-                for alpha in np.linspace(0.5, 5, 46)
+                alpha: np.square(paper(part, alpha, levels, part)[0] - part).sum() for alpha in np.linspace(0.5, 5, 46)
             }
             assert quantizer.alpha[channel].item() == pytest.approx(min(errors, key=errors.get), abs=0.25)
     fixed = ApotWeightQuantizer(4, None, 1, ApotSettings(weight_alpha=3.0))
