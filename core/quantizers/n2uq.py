@@ -79,8 +79,8 @@ CARD = MethodCard(
     first_last="float",
     recipe="Adam from 1e-3 falling linearly to 0, 256 epochs, no weight decay, distilled from a ResNet-101.",
     reconstruction_notes="The biases and PReLUs that the paper puts before every layer are left out. Weights are "
-    "clipped at the least squared error and scales start from calibration, so that a float network survives; the paper's own "
-    "are settings. Widths above 4 and signed activations are not in the paper.",
+    "clipped at the least squared error and scales start from calibration, so that a float network survives; the "
+    "paper's own are settings. Widths above 4 and signed activations are not in the paper.",
     settings_schema=N2uqSettings.model_json_schema(),
 )
 
