@@ -26,7 +26,7 @@ NETWORK = "ResNet-20, CIFAR-10"
 Widths = tuple[int, int]
 
 COMMON: dict[str, Any] = {
-    "epochs": 8,
+    "epochs": 3,
     "batch_size": 64,
     "learning_rate": 0.02,
     "momentum": 0.9,
