@@ -43,7 +43,9 @@ def calibration(loaded: LoadedModel) -> Calibration:
 def quantization(loaded: LoadedModel, calibration: Calibration, method: str) -> Quantization:
     offered = METHODS[method].card.granularities
     granularity = "channel" if "channel" in offered else "tensor"
-    return Quantization(loaded, calibration, QuantizerChoice(method=method, granularity=granularity))
+    settings = {"centre": False} if method == "apot" else {}  # with the mean, it loses what only training brings back
+    choice = QuantizerChoice(method=method, granularity=granularity, settings=settings)
+    return Quantization(loaded, calibration, choice)
 
 
 def after_training(of: Quantization, policy: Policy, directory: Path, epochs: int = 2) -> fx.GraphModule:
