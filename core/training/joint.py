@@ -22,11 +22,11 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
+from core.calibration.batch_norm import measure_statistics
 from core.errors import InvalidInput
 from core.jobs.specification import TrainingChoice
 from core.jobs.task import Reporter
 from core.tasks.classification import Evaluation, check_labels, evaluate
-from core.training.batch_norm import measure_statistics
 from core.training.batches import Batch, Images, batches_in_order, shuffled_batches, steps_in_an_epoch
 from core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from core.training.course import Course

@@ -1,4 +1,4 @@
-"""Batch norm statistics measured anew after training.
+"""Batch norm statistics measured anew, after training or where a method moves the weights out of their scale.
 
 While weights move, running statistics lag behind them, and at few bits a small step of a latent weight is a large one
 of its rounded value. Wu and Johnson, https://arxiv.org/abs/2105.07576, section 3.1 ("PreciseBN"): with the weights at

@@ -6,10 +6,10 @@ import torch
 from small_networks import Images, small_network, uniform
 from torch import nn
 
+from core.calibration.batch_norm import measure_statistics, norms_with_statistics
 from core.calibration.calibration import calibrate
 from core.calibration.quantize import quantize
 from core.jobs.specification import QuantizerChoice
-from core.training.batch_norm import measure_statistics, norms_with_statistics
 
 
 def test_statistics_are_the_plain_average_over_the_batches() -> None:
