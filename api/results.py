@@ -7,11 +7,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from api.measurements import MeasurementAnswer
 from api.schemas import ArtifactAnswer, CandidateAnswer, Json, ReportAnswer
 from core.hardware.targets import load_targets
 from core.store.repositories.jobs import JobRepository
+from core.store.repositories.measurements import MeasurementRepository
 from core.store.repositories.results import ArtifactRepository, CandidateRepository
-from core.store.tables import Candidate
+from core.store.tables import Candidate, Measurement
 
 _BY_LAYER = ("weights", "measured_weights", "weights_standard_errors", "perturbations")
 _BY_TENSOR = ("activations", "measured_activations", "activations_standard_errors")
@@ -21,16 +23,23 @@ _SPLIT_WORDS = {True: "select and report are one", False: "select and report are
 def candidates_of(session: Session, owner: UUID, job_id: UUID) -> list[CandidateAnswer]:
     """All candidates of a job by slot."""
     trainings = {task.point: task.result for task in JobRepository(session, owner).results(job_id, "finetune")}
+    measurements = MeasurementRepository(session, owner).of_job(job_id)
     rows = CandidateRepository(session, owner).of_job(job_id)
-    return [candidate_answer(row, (trainings.get(row.point) or {}).get("training")) for row in rows]
+    return [
+        candidate_answer(row, (trainings.get(row.point) or {}).get("training"), measurements.get(row.id, ()))
+        for row in rows
+    ]
 
 
-def candidate_answer(row: Candidate, training: Json | None) -> CandidateAnswer:
+def candidate_answer(row: Candidate, training: Json | None, measurements: Sequence[Measurement]) -> CandidateAnswer:
     """A row as JSON. Dominated is what was measured and does not stand on the front."""
-    names = [name for name in CandidateAnswer.model_fields if name not in ("dominated", "training")]
+    names = [name for name in CandidateAnswer.model_fields if name not in ("dominated", "training", "measurements")]
     dominated = None if row.on_front is None or row.measured is None else not row.on_front
     record = {name: value for name, value in (training or {}).items() if name != "history"}  # a row has its own
-    return CandidateAnswer(**{name: getattr(row, name) for name in names}, dominated=dominated, training=record or None)
+    return CandidateAnswer(
+        **{name: getattr(row, name) for name in names}, dominated=dominated, training=record or None,
+        measurements=[MeasurementAnswer.model_validate(measurement) for measurement in measurements],
+    )  # fmt: skip
 
 
 def artifacts_of(session: Session, owner: UUID, job_id: UUID) -> list[ArtifactAnswer]:

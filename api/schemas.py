@@ -8,6 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.measurements import MeasurementAnswer
+
 Json = dict[str, Any]
 UploadState = Literal["inspecting", "ready", "rejected"]
 JobState = Literal["queued", "running", "cancelling", "cancelled", "succeeded", "failed"]
@@ -146,6 +148,7 @@ class CandidateAnswer(BaseModel):
     training: Json | None = Field(
         description="how training went: stages, best epoch, why it stopped, batch norms, divergence; null before"
     )
+    measurements: list[MeasurementAnswer] = Field(description="what its owner measured on devices of their own")
 
 
 class ArtifactAnswer(_Answer):

@@ -11,6 +11,7 @@ from typing import Final
 SEARCH: Final = "#3b7dd8"
 UNIFORM: Final = "#d9780f"
 OWN: Final = "#0f9d8a"
+MEASURED: Final = "#a347ba"
 NEUTRAL: Final = "#8a919c"
 ORIGINS: Final = {"search": SEARCH, "uniform": UNIFORM, "own": OWN, "float": NEUTRAL}
 SYMBOLS: Final = {"search": "circle", "uniform": "diamond", "own": "square", "float": "x"}

@@ -2,7 +2,8 @@
 
 Solid marks were evaluated on the report split, hollow ones are only predicted; a mark that another evaluated one
 beats on both axes is faint. Predicted accuracy does not exist, so hollow marks have a loss and no accuracy: on the
-accuracy axis they stand in a strip of their own beneath.
+accuracy axis they stand in a strip of their own beneath. Stars are what people measured themselves
+(`core.figures.own_measurements`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from core.figures import colours
 from core.figures.figure import Cell, Figure, Json, inert
 from core.figures.layouts import axis as axis_layout
 from core.figures.layouts import empty, layout
+from core.figures.own_measurements import OwnMark, Place, own_marks, own_row, own_traces
 from core.figures.quantities import COLUMNS, TITLES, Axis, Unit, unit_for
 from core.figures.reading import at, cost, finite, limits, measured, target_of
 
@@ -60,29 +62,54 @@ def front(
     target = target_of(job, target)
     marks = marked_dominated(_marks(candidates, report, target, axis, value), value)
     title = f"{'Accuracy' if value == 'accuracy' else 'Loss increase'} over {TITLES[axis].lower()}"
-    rows = [_row(mark, axis, value) for mark in marks]
-    if not marks:
+    own = _own(candidates, report, target, axis, value)
+    rows = [[*_row(mark, axis, value), _provenance(mark, report, target, axis), None, None] for mark in marks]
+    rows += [own_row(mark, axis, value == "accuracy") for mark in own]
+    if not marks and not own:
         return Figure(title, [], empty("No point has been found yet"), _columns(axis, value), rows)
-    strip = value == "accuracy" and any(not mark.evaluated for mark in marks)
-    view = View(target, axis, value, unit_for(axis, [mark.x for mark in marks]), strip)
+    strip = any(mark.place.below for mark in own) or (value == "accuracy" and any(not mark.evaluated for mark in marks))
+    unit = unit_for(axis, [*(mark.x for mark in marks), *(mark.place.x for mark in own)])
+    view = View(target, axis, value, unit, strip)
     figure_layout = _layout(title, report, view)
     figure_layout["shapes"], figure_layout["annotations"] = _lines(job, candidates, report, view)
-    return Figure(title, _traces(marks, view.unit, value), figure_layout, _columns(axis, value), rows)
+    traces = [*_traces(marks, unit, value), *own_traces(own, unit)]
+    return Figure(title, traces, figure_layout, _columns(axis, value), rows)
 
 
 def _marks(candidates: Sequence[Json], report: Json | None, target: str | None, axis: Axis, value: Value) -> list[Mark]:
     found = []
-    reference = finite(at(report, "float", "report", "loss")) or 0.0
     for candidate in candidates:
-        x = cost(candidate, axis, target)
-        if x is None or candidate.get("origin") == "float":
+        x, y = cost(candidate, axis, target), _value(candidate, report, value)
+        if x is not None and y is not None and candidate.get("origin") != "float":
+            found.append(Mark(candidate, x, *y))
+    return found
+
+
+def _value(candidate: Json, report: Json | None, value: Value) -> tuple[float, str, bool] | None:
+    """Accuracy or loss increase, in which state, and whether it was evaluated; None where nothing is known."""
+    y, words = measured(candidate, value)
+    if y is not None:
+        reference = finite(at(report, "float", "report", "loss")) or 0.0
+        return (y if value == "accuracy" else y - reference), words, True
+    predicted = finite(at(candidate, "predicted", "loss_increase"))
+    if predicted is None or candidate.get("state") in ("failed", "cancelled"):
+        return None
+    return predicted, words, False
+
+
+def _own(
+    candidates: Sequence[Json], report: Json | None, target: str | None, axis: Axis, value: Value
+) -> list[OwnMark]:
+    found = []
+    for candidate in candidates:
+        if candidate.get("origin") == "float":
             continue
-        y, words = measured(candidate, value)
-        predicted = finite(at(candidate, "predicted", "loss_increase"))
-        if y is not None:
-            found.append(Mark(candidate, x, y if value == "accuracy" else y - reference, words, evaluated=True))
-        elif predicted is not None and candidate.get("state") not in ("failed", "cancelled"):
-            found.append(Mark(candidate, x, predicted, words, evaluated=False))
+        known = _value(candidate, report, value)
+        y = None
+        if known is not None:
+            shown = 100 * known[0] if value == "accuracy" and known[2] else known[0]
+            y = Place(0.0, shown, below=value == "accuracy" and not known[2])
+        found += own_marks(candidate, axis, value == "accuracy", cost(candidate, axis, target), y)
     return found
 
 
@@ -205,7 +232,15 @@ def _note(text: str, **place: Any) -> dict[str, Any]:
 
 def _columns(axis: Axis, value: Value) -> list[str]:
     return ["candidate", "origin", COLUMNS[axis], "accuracy" if value == "accuracy" else "loss_increase",
-            "predicted_loss_increase", "state", "dominated"]  # fmt: skip
+            "predicted_loss_increase", "state", "dominated", "provenance", "device", "date"]  # fmt: skip
+
+
+def _provenance(mark: Mark, report: Json | None, target: str | None, axis: Axis) -> str | None:
+    """Of the cost: simulated, from a table, or measured; sizes and operations are counted."""
+    if axis in ("size", "bit-operations"):
+        return "counted"
+    said = at(mark.candidate, "costs", target or "", "provenance") or at(report, "costs", target or "", "provenance")
+    return None if said is None else str(said)
 
 
 def _row(mark: Mark, axis: Axis, value: Value) -> list[Cell]:

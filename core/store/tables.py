@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,6 +36,7 @@ TASK_STATES: Final = ("waiting", "queued", "running", "succeeded", "failed", "ca
 CANDIDATE_STATES: Final = ("proposed", "evaluated", "trained", "exported", "failed", "cancelled")
 
 Json = dict[str, Any]
+Day = date  # a table may call its column `date`
 
 
 def new_id() -> UUID:
@@ -239,6 +240,24 @@ class Candidate(_Owned, Base):
     on_front: Mapped[bool | None]
     state: Mapped[str] = mapped_column(server_default="proposed")
     problem: Mapped[Json | None]
+
+
+class Measurement(_Owned, Base):
+    """What a person measured of a candidate on a device of their own; at least one of the three figures."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(latency_s, energy_j, accuracy) > 0", name="figures"),
+        Index(None, "candidate_id", "date", "id"),
+    )
+
+    candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="CASCADE"))
+    device: Mapped[str]
+    latency_s: Mapped[float | None]
+    energy_j: Mapped[float | None]
+    accuracy: Mapped[float | None]
+    date: Mapped[Day]
+    note: Mapped[str] = mapped_column(server_default="")
 
 
 class Artifact(_Owned, Base):

@@ -5,19 +5,21 @@ The routes come from OpenAPI, so that a new one is covered as soon as it is ther
 
 from __future__ import annotations
 
+from datetime import date
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from sqlalchemy import update
 
-from core.store.tables import Artifact, Candidate, Dataset, Job, Model
+from core.store.tables import Artifact, Candidate, Dataset, Job, Measurement, Model
 from tests.api.conftest import MakeWorld
 from tests.api.served import World
 
 NOBODYS = {"/targets/{target_id}"}  # the same for everyone
 BODIES = {
     "/datasets/{dataset_id}/files": {"files": {"file": ("a.npz", b"x")}},
+    "/candidates/{candidate_id}/measurements": {"json": {"device": "phone", "latency_s": 0.1}},
 }
 
 
@@ -37,7 +39,12 @@ def stranger(make_world: MakeWorld, make_owner: object) -> tuple[World, dict[str
         )  # fmt: skip
         session.add_all((candidate, file))
         session.flush()
-        ids["artifact_id"] = file.id
+        own = Measurement(
+            candidate_id=candidate.id, owner_id=owner, device="phone", accuracy=0.9, date=date(2026, 1, 1)
+        )
+        session.add(own)
+        session.flush()
+        ids |= {"artifact_id": file.id, "candidate_id": candidate.id, "measurement_id": own.id}
         for table, row in ((Job, job), (Model, ids["model_id"]), (Dataset, ids["dataset_id"])):
             session.execute(update(table).where(table.id == row).values(owner_id=owner))
     return world, {name: str(value) for name, value in ids.items()} | {"name": "front"}

@@ -63,6 +63,15 @@ def trace(found: Json, name: str) -> Json:
     return next(one for one in found["data"] if one["name"] == name)
 
 
+def own(**figures: Any) -> Json:
+    return {"id": "m", "device": f"phone{HOSTILE}", "date": "2026-11-20", "note": "cool", "latency_s": None,
+            "energy_j": None, "accuracy": None, **figures}  # fmt: skip
+
+
+def with_own(candidate_of_job: Json, **figures: Any) -> list[Json]:
+    return [{**candidate_of_job, "measurements": [own(**figures)]}]
+
+
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("known", [True, False])
 def test_every_figure_is_one_that_plotly_accepts(name: str, known: bool) -> None:
@@ -85,6 +94,41 @@ def test_uniform_points_are_diamonds_and_dominated_ones_faint() -> None:
     uniform = trace(front(job(), CANDIDATES, report()).plot(), "uniform, dominated")
     assert uniform["marker"]["symbol"] == "diamond"
     assert uniform["marker"]["opacity"] == 0.35
+
+
+def test_an_own_measurement_is_a_star_joined_to_its_simulated_point() -> None:
+    drawn = front(job(), with_own(CANDIDATES[0], latency_s=0.0025, accuracy=0.88), report())
+    star, line = trace(drawn.plot(), "measured by you"), trace(drawn.plot(), "measured by you, lines")
+    assert (star["marker"]["symbol"], star["x"], star["y"]) == ("star", [2.5], [pytest.approx(88)])
+    assert star["customdata"] == ["id-point-1"]
+    assert (line["x"], line["y"]) == ([2.0, 2.5, None], [90.0, pytest.approx(88), None])
+    assert "measured by you on phone" in star["hovertext"][0]
+    assert ", 2026-11-20<br>88.00 %<br>2.5 ms<br>cool" in star["hovertext"][0]
+    table = [dict(zip(drawn.columns, row, strict=True)) for row in drawn.rows]
+    assert [row["provenance"] for row in table] == ["simulated", "measured"]
+    assert (table[1]["latency_s"], table[1]["accuracy"], table[1]["date"]) == (0.0025, 0.88, "2026-11-20")
+    PlotlyFigure(data=drawn.data, layout=drawn.layout)
+
+
+def test_what_a_measurement_leaves_out_is_taken_from_its_candidate() -> None:
+    latency_only = trace(front(job(), with_own(CANDIDATES[0], latency_s=0.003), report()).plot(), "measured by you")
+    assert (latency_only["x"], latency_only["y"]) == ([3.0], [90.0])
+    accuracy_only = with_own(CANDIDATES[0], accuracy=0.8)
+    size = trace(front(job(), accuracy_only, report(), axis="size").plot(), "measured by you")
+    assert (size["x"], size["y"]) == ([2.0], [80.0])
+    rows = front(job(), with_own(CANDIDATES[0], latency_s=0.003), report()).rows
+    assert rows[1][2:4] == [0.003, None]
+    assert len(front(job(), accuracy_only, report(), value="loss").rows) == 1
+
+
+def test_a_measurement_of_a_point_that_is_only_predicted_stands_in_the_strip_or_alone() -> None:
+    below = front(job(), with_own(CANDIDATES[1], latency_s=0.004), report()).plot()
+    assert (trace(below, "measured by you")["yaxis"], trace(below, "measured by you, lines")["yaxis"]) == ("y2", "y2")
+    above = front(job(), with_own(CANDIDATES[1], latency_s=0.004, accuracy=0.7), report()).plot()
+    assert trace(above, "measured by you")["yaxis"] == "y"
+    assert "measured by you, lines" not in [one["name"] for one in above["data"]]
+    energy = front(job(), with_own(CANDIDATES[0], energy_j=0.5), report(), axis="energy")
+    assert (energy.data[-1]["x"], energy.data[-1]["y"]) == ([500.0], [90.0])
 
 
 def test_the_loss_axis_shows_predicted_and_measured_increase_together() -> None:
@@ -156,8 +200,9 @@ def test_sensitivity_follows_the_picked_bits_and_float_costs_nothing() -> None:
 
 
 def test_names_never_become_markup_or_formulas() -> None:
+    shown = [*CANDIDATES, *with_own(candidate("own-1", 0.002, 0.9, "own"), latency_s=0.1, note=HOSTILE)]
     for name in FIGURES:
-        drawn = figure(name, job(), CANDIDATES, report())
+        drawn = figure(name, job(), shown, report())
         plot = drawn.plot()
         assert "<b onmouseover" not in json.dumps([plot["data"], plot["layout"]])
         cells = [cell for row in csv.reader(io.StringIO(drawn.to_csv())) for cell in row]

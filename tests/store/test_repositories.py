@@ -1,10 +1,12 @@
 """Jobs and uploads in a real database: what an owner sees, and what follows when tasks end."""
 
 from collections.abc import Callable, Iterator
+from datetime import date
 from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.errors import ChildDied, Conflict, NotFound
@@ -17,10 +19,11 @@ from core.store.inspection import accept_dataset
 from core.store.leases import Claim, Fenced, claim, renew
 from core.store.repositories.events import EventRepository
 from core.store.repositories.jobs import JobRepository, create_job
+from core.store.repositories.measurements import MeasurementRepository
 from core.store.repositories.results import ArtifactRepository, CandidateRepository, StageResultRepository
 from core.store.repositories.uploads import DatasetRepository, ModelRepository
 from core.store.sweeping import expired, requeue_expired, undelivered
-from core.store.tables import LOCAL_OWNER, Job, Model, Task, new_id
+from core.store.tables import LOCAL_OWNER, Candidate, Job, Measurement, Model, Task, new_id
 
 FILE = StoredFile("0" * 64, 7)
 CHAIN = (PlannedTask("calibrate"), PlannedTask("search", None, (0,)), PlannedTask("evaluate", 0, (1,)))
@@ -313,3 +316,23 @@ def test_an_inspection_that_a_later_one_overtook_decides_nothing(session: Sessio
         session.refresh(dataset)
         assert dataset.state == state
     assert dataset.summary == {"of": "new"}
+
+
+def test_measurements_are_their_owners_and_say_at_least_one_thing(
+    session: Session, make_owner: Callable[[str], UUID]
+) -> None:
+    job = add_job(session)
+    candidate = Candidate(job_id=job.id, owner_id=LOCAL_OWNER, origin="search", name="point-1", policy={}, costs={})
+    session.add(candidate)
+    session.flush()
+    mine, other = MeasurementRepository(session, LOCAL_OWNER), MeasurementRepository(session, make_owner("other"))
+    figures = {"latency_s": 0.1, "energy_j": None, "accuracy": None}
+    late, early = (mine.add(candidate.id, device="phone", **figures, on=date(2026, 11, day)) for day in (20, 2))
+    assert mine.of_job(job.id) == {candidate.id: [early, late]}
+    assert other.of_job(job.id) == {}
+    for refused in (lambda: other.of_candidate(candidate.id), lambda: other.delete(candidate.id, late.id)):
+        with pytest.raises(NotFound):
+            refused()
+    session.add(Measurement(candidate_id=candidate.id, owner_id=LOCAL_OWNER, device="phone", date=date(2026, 11, 3)))
+    with pytest.raises(IntegrityError):
+        session.flush()
