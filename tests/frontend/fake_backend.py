@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from api.measurements import NewMeasurement
+from api.problems import from_validation
 from core.catalogue import load_catalogue
 from core.errors import InvalidSpecification
 from core.figures import FigureQuery, figure
@@ -135,7 +137,8 @@ def job(job_id: str) -> Json:
 def candidates(job_id: str) -> list[Json]:
     if job_id == FAILED:
         return []
-    return made_up.candidates(LAYERS[job_id], running=job_id == RUNNING, hostile=job_id == HOSTILE)
+    found = made_up.candidates(LAYERS[job_id], running=job_id == RUNNING, hostile=job_id == HOSTILE)
+    return [{**item, "measurements": MEASURED.get(item["id"], [])} for item in found]
 
 
 def report(job_id: str) -> Json:
@@ -187,6 +190,8 @@ def make_app(empty: bool = False) -> FastAPI:
     app.get("/jobs/{job_id}/events")(lambda: Response(EVENTS, media_type="text/event-stream"))
     app.get("/jobs/{job_id}/figures/{name}.json")(drawn)
     app.post("/jobs")(refuse)
+    app.post("/candidates/{candidate_id}/measurements")(measure)
+    app.delete("/candidates/{candidate_id}/measurements/{measurement_id}", status_code=204)(forget)
     app.post("/example")(lambda: job(RUNNING))
     return app
 
@@ -194,6 +199,25 @@ def make_app(empty: bool = False) -> FastAPI:
 def drawn(job_id: str, name: str, query: Annotated[FigureQuery, Query()]) -> Response:
     text = figure(name, job(job_id), candidates(job_id), report(job_id), query).to_json()
     return Response(text, media_type="application/json", headers=PAGE_SECURITY)
+
+
+MEASURED: dict[str, list[Json]] = {}
+
+
+def measure(candidate_id: str, body: Json) -> JSONResponse:
+    """Kept for all jobs, whose candidates share their ids here."""
+    try:
+        sent = NewMeasurement.model_validate(body)
+    except ValidationError as error:
+        problem = from_validation(error).as_problem()
+        return JSONResponse(problem, problem["status"], media_type="application/problem+json")
+    given = {"id": f"own-{candidate_id}", "candidate_id": candidate_id, "provenance": "measured"}
+    MEASURED[candidate_id] = [{**sent.model_dump(mode="json"), **given}]
+    return JSONResponse(MEASURED[candidate_id][0], 201)
+
+
+def forget(candidate_id: str, measurement_id: str) -> None:
+    MEASURED[candidate_id] = [row for row in MEASURED[candidate_id] if row["id"] != measurement_id]
 
 
 class Sent(BaseModel):

@@ -353,3 +353,24 @@ def test_a_point_says_how_its_training_went(watched: Watched, site: str) -> None
     page.get_by_role("button", name="Unpin").click()
     page.get_by_role("button", name="uniform-2", exact=True).click()
     expect(record.get_by_text("the loss became infinite")).to_be_visible()
+
+
+def test_an_own_measurement_is_added_on_the_card_and_stands_on_the_front(watched: Watched, site: str) -> None:
+    page = watched.page
+    open_job(page, site, SMALL, f"?pin={POINT_2}")
+    card = page.locator("#card")
+    card.get_by_text("Add your own measurement").click()
+    card.get_by_label("Device").fill("<b>phone</b>")
+    card.get_by_label("Latency (ms)").fill("2.5")
+    card.get_by_label("Accuracy (%)").fill("71")
+    card.get_by_label("Date").fill("2026-11-20")
+    card.get_by_role("button", name="Add").click()
+    expect(card.get_by_role("listitem").filter(has_text="2.50 ms, 71.00 % on <b>phone</b>, 2026-11-20")).to_be_visible()
+    expect(page.locator("#front .legendtext").filter(has_text="measured by you")).to_be_visible()
+    expect(card.get_by_label("Latency (ms)")).to_have_value("")
+    card.get_by_role("button", name="Add").click()
+    expect(card.get_by_role("alert")).to_contain_text("give at least one of latency_s, energy_j and accuracy")
+    card.get_by_role("button", name="Delete 2.50 ms").click()
+    expect(page.locator("#front .legendtext").filter(has_text="measured by you")).to_have_count(0)
+    expect(card.get_by_role("heading", name="Measured by you")).to_have_count(0)
+    assert watched.violations() == []

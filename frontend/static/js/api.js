@@ -19,6 +19,10 @@ export async function post(address, body) {
   return request(address, { method: "POST", headers: { "Content-Type": "application/json", Accept: "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) });
 }
 
+export async function remove(address) {
+  return request(address, { method: "DELETE", headers: { Accept: "application/json" } });
+}
+
 // Every page of a list.
 export async function all(address) {
   const items = [];

@@ -7,10 +7,10 @@ import { trainingWords } from "./training.js";
 const KINDS = { "onnx-qdq": "ONNX", packed: "Packed", "policy-json": "Policy JSON", "policy-csv": "Policy CSV", parity: "Parity", bundle: "Bundle" };
 const FLOAT_BYTES = 4;
 
-export function showCard(root, { picked, other, why, pinned, data, choices }) {
+export function showCard(root, { picked, other, why, pinned, data, choices, measurements }) {
   if (!picked) return fill(root, h("h2", {}, "The picked point"), h("p", { class: "muted" }, "Points appear here as soon as the search has found them."));
   if (other) return fill(root, difference(picked, other, data, choices));
-  return fill(root, single(picked, why, pinned, data, choices));
+  return fill(root, single(picked, why, pinned, data, choices, measurements));
 }
 
 function head(candidate, mark, choices, pinned) {
@@ -20,13 +20,13 @@ function head(candidate, mark, choices, pinned) {
     pinned ? h("button", { type: "button", class: "quiet small end", data: { key: `unpin-${candidate.id}` }, "aria-label": `Unpin ${candidate.name}`, onclick: () => choices.toggle(candidate.id) }, "Unpin") : null);
 }
 
-function single(candidate, why, pinned, data, choices) {
+function single(candidate, why, pinned, data, choices, measurements) {
   return [
     head(candidate, null, choices, pinned),
     pinned ? null : h("p", { class: "muted small" }, why),
     candidate.problem ? h("div", { class: "notice bad" }, h("strong", {}, candidate.problem.title), h("p", {}, candidate.problem.detail), h("p", {}, candidate.problem.hint)) : null,
     h("dl", { class: "big" }, accuracyRows(candidate, data), latencyRows(candidate, data, choices.target), sizeRows(candidate, data)),
-    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), trainingWords(candidate), fileButtons(candidate, data),
+    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate),
     h("p", { class: "muted small" }, pinned ? "Pick a second point to see the difference." : "Click a point, or its name in the table, to pin it."),
   ];
 }

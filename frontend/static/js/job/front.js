@@ -99,7 +99,7 @@ export class Front {
 
   walk() {
     const marks = (this.figure.source?.data ?? []).flatMap((trace) => (trace.customdata ?? []).map((id, index) => ({ id, x: trace.x[index] })));
-    return marks.sort((a, b) => a.x - b.x).map((mark) => mark.id);
+    return [...new Set(marks.sort((a, b) => a.x - b.x).map((mark) => mark.id))]; // a star stands for its candidate
   }
 
   say(id) {

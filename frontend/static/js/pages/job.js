@@ -11,6 +11,7 @@ import { Log, showFiles, showProvenance } from "../job/evidence.js";
 import { Front } from "../job/front.js";
 import { ENDED, showHeader, showProblem, showTimeline } from "../job/header.js";
 import { Layers } from "../job/layers.js";
+import { Measurements } from "../job/measurements.js";
 import { suggested, withId } from "../job/reading.js";
 import { Choices } from "../job/state.js";
 
@@ -21,7 +22,7 @@ const data = { job: null, candidates: [], report: null, artifacts: [], version: 
 let panels = null;
 let shownOnce = false;
 
-const build = () => ({ front: new Front(choices), layers: new Layers(choices), candidates: new Candidates(choices), curves: new Figure("curves", "curves"), log: new Log() });
+const build = () => ({ front: new Front(choices), layers: new Layers(choices), candidates: new Candidates(choices), curves: new Figure("curves", "curves"), log: new Log(), measurements: new Measurements(() => loadResults().catch(notice)) });
 
 function shown() {
   const suggestion = suggested(data.candidates, data.report, choices.target);
@@ -46,7 +47,7 @@ function showEmptiness() {
 function showResults() {
   const view = shown();
   showEmptiness();
-  showCard(byId("card"), { ...view, data, choices });
+  showCard(byId("card"), { ...view, data, choices, measurements: panels.measurements });
   panels.front.show(data.job, data, view.picked);
   panels.layers.show(data.job, view.picked, view.other, data);
   panels.candidates.show(data, view.picked);
@@ -67,8 +68,8 @@ function preview() {
   const view = shown();
   const hovered = choices.pins.includes(choices.hover) ? null : withId(data.candidates, choices.hover);
   panels.layers.show(data.job, hovered ?? view.picked, hovered ? null : view.other, data);
-  if (hovered && !choices.pins.length) showCard(byId("card"), { picked: hovered, other: null, why: "Hovered: click to pin it.", pinned: false, data, choices });
-  else showCard(byId("card"), { ...view, data, choices });
+  if (hovered && !choices.pins.length) showCard(byId("card"), { picked: hovered, other: null, why: "Hovered: click to pin it.", pinned: false, data, choices, measurements: panels.measurements });
+  else showCard(byId("card"), { ...view, data, choices, measurements: panels.measurements });
 }
 
 async function loadJob() {
