@@ -41,6 +41,11 @@ class DeployLayer:
 
 def deploy_layers(model: fx.GraphModule) -> list[DeployLayer]:
     """All layers in execution order."""
+    return [_with_norm(model, layer) for layer in _layers(model)]
+
+
+def layers_beside_norms(model: fx.GraphModule) -> list[DeployLayer]:
+    """All layers in execution order, for formats that keep batch norms as nodes of their own: none is absorbed."""
     return list(_layers(model))
 
 
@@ -48,9 +53,12 @@ def _layers(model: fx.GraphModule) -> Iterator[DeployLayer]:
     for node in model.graph.nodes:
         quantized = called_module(model, node)
         if isinstance(quantized, QuantizedLayer):
-            layer = _unfolded(node, quantized)
-            norm = following_batch_norm(model, node) if _foldable(layer) else None
-            yield layer if norm is None else _folded(layer, norm, cast(BatchNorm, called_module(model, norm)))
+            yield _unfolded(node, quantized)
+
+
+def _with_norm(model: fx.GraphModule, layer: DeployLayer) -> DeployLayer:
+    norm = following_batch_norm(model, layer.node) if _foldable(layer) else None
+    return layer if norm is None else _folded(layer, norm, cast(BatchNorm, called_module(model, norm)))
 
 
 def _unfolded(node: fx.Node, quantized: QuantizedLayer) -> DeployLayer:

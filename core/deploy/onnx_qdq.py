@@ -36,8 +36,8 @@ def export_onnx_qdq(model: fx.GraphModule, inventory: Inventory, policy: Policy,
         helper.make_graph(
             written.nodes,
             "network",
-            [_input(model, inventory)],
-            _outputs(model, written),
+            [batched_input(model, inventory)],
+            named_outputs(model, written),
             list(written.initializers.values()),
         ),
         producer_name=PRODUCER,
@@ -46,7 +46,7 @@ def export_onnx_qdq(model: fx.GraphModule, inventory: Inventory, policy: Policy,
     )
     proto.ir_version = helper.find_min_ir_version_for(proto.opset_import)
     helper.set_model_props(proto, _properties(written, inventory, policy))
-    _save(shape_inference.infer_shapes(proto, strict_mode=True), path)
+    save_checked(shape_inference.infer_shapes(proto, strict_mode=True), path)
 
 
 def _write(model: fx.GraphModule) -> OnnxGraph:
@@ -72,12 +72,13 @@ def _write_call(call: Call, layers: dict[fx.Node, DeployLayer]) -> None:
         emit_call(call)
 
 
-def _input(model: fx.GraphModule, inventory: Inventory) -> ValueInfoProto:
+def batched_input(model: fx.GraphModule, inventory: Inventory) -> ValueInfoProto:
+    """float32 [batch, C, H, W] under the placeholder's name; the batch is free."""
     name = next(node.name for node in model.graph.nodes if node.op == "placeholder")
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *inventory.input_shape])
 
 
-def _outputs(model: fx.GraphModule, graph: OnnxGraph) -> list[ValueInfoProto]:
+def named_outputs(model: fx.GraphModule, graph: OnnxGraph) -> list[ValueInfoProto]:
     """Named `output`, or `output.0`, `output.1`, ...: an Identity each, so that inner names stay the layers' own."""
     output = next(node for node in model.graph.nodes if node.op == "output")
     results = output.all_input_nodes
@@ -99,7 +100,8 @@ def _properties(graph: OnnxGraph, inventory: Inventory, policy: Policy) -> dict[
     }
 
 
-def _save(proto: ModelProto, path: Path) -> None:
+def save_checked(proto: ModelProto, path: Path) -> None:
+    """Write what ONNX's own checker accepts; half a file is never left under the name."""
     onnx.checker.check_model(proto, full_check=True)
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_bytes(proto.SerializeToString(deterministic=True))

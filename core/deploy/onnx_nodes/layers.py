@@ -36,7 +36,7 @@ def emit_layer(call: Call, layer: DeployLayer) -> None:
     inputs = [call.input, weight]
     if own_bias and layer.bias is not None:
         inputs.append(call.graph.constant(f"{layer.name}.bias", layer.bias))
-    operator, attributes = _operator(call, layer.module)
+    operator, attributes = operator_of(call, layer.module)
     if own_bias or (layer.bias is None and layer.integers is not None):
         call.emit(operator, *inputs, **attributes)
     else:
@@ -88,9 +88,10 @@ def _module(node: fx.Node) -> nn.Module | None:
     return owner.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def _operator(call: Call, module: nn.Module) -> tuple[str, dict[str, Any]]:
+def operator_of(call: Call, module: nn.Module) -> tuple[str, dict[str, Any]]:
+    """The ONNX operator of a layer, and its attributes."""
     if isinstance(module, nn.Linear):
-        return ("MatMul", {}) if _is_sequence(call) else ("Gemm", {"transB": 1})
+        return ("MatMul", {}) if is_sequence(call) else ("Gemm", {"transB": 1})
     window = cast(nn.Conv2d, module)
     padding = cast(tuple[int, ...], window.padding)
     attributes = {
@@ -105,12 +106,13 @@ def _operator(call: Call, module: nn.Module) -> tuple[str, dict[str, Any]]:
     return "Conv", attributes
 
 
-def _is_sequence(call: Call) -> bool:
+def is_sequence(call: Call) -> bool:
+    """Whether a linear layer reads several positions: it is then a MatMul, with the weight transposed."""
     return len(call.shape) > 2
 
 
 def _weight(call: Call, layer: DeployLayer, own_bias: bool) -> str:
-    transposed = isinstance(layer.module, nn.Linear) and _is_sequence(call)
+    transposed = isinstance(layer.module, nn.Linear) and is_sequence(call)
     if layer.integers is None:
         call.graph.weight_types[layer.name] = "float32"
         weight = cast(Floats, layer.weight)
