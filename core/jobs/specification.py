@@ -182,6 +182,11 @@ class TrainingChoice(_Part):
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="bfloat16 computes convolutions and products in half the bits while training"
     )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="which network a training ends with: the best on select, the calibrated one included, or the "
+        "last, as papers report; last where the float network was trained on the images of select",
+    )
     patience: int | None = Field(
         default=None, ge=1, le=1000, description="epochs without a better select accuracy after which training stops"
     )

@@ -6,9 +6,11 @@ formula and no code. EVERYTHING BELOW IS A RECONSTRUCTION and must be labelled s
 
     statistics   mu, sigma (population), min, max per group; weights anew at each step, activations as a moving average
                  (0.9 old + 0.1 new, the first batch copied); all without gradient
-    limits       L = max(min, mu - k_b sigma), U = min(max, mu + k_b sigma); L = 0 where the tensor cannot be negative;
-                 k_b is the half range of the endpoint-including uniform quantizer of 2^b levels with the least squared
+    limits       L = max(min, mu - m k_b sigma), U = min(max, mu + m k_b sigma), but L = 0 where the tensor cannot be
+                 negative; k_b is the half range of the endpoint-including uniform quantizer of 2^b levels with the least squared
                  error for a Gaussian (J. Max, "Quantizing for minimum distortion", 1960); U - L >= 1e-8
+    adaptation   m, one per group, makes good for what is no Gaussian: found once, where the squared error is least,
+                 for weights by search, for activations from calibration; m = 1 by setting
     levels       z = (clip(x, L, U) - L) / (U - L);  q = round(z n), n = 2^b - 1;  y = q (U - L) / n + L
     activations  as above with L moved so that zero is a level: S = (U - L) / n, Z = round(-L / S)
     one bit      weights: mu + mean|w - mu| sgn(w - mu)
@@ -17,9 +19,10 @@ formula and no code. EVERYTHING BELOW IS A RECONSTRUCTION and must be labelled s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -27,6 +30,7 @@ from core.quantizers.base import (
     ActivationQuantizer,
     QuantizedTensor,
     WeightQuantizer,
+    along,
     reduced_dimensions,
 )
 from core.quantizers.card import MethodCard
@@ -37,7 +41,22 @@ from core.quantizers.uniform_kernel import round_to_grid
 # Half range in sigmas, by bits.
 GAUSSIAN_LIMITS = {1: 0.7979, 2: 1.4935, 3: 2.0511, 4: 2.5139, 5: 2.9162, 6: 3.2778, 7: 3.6111, 8: 3.9222}
 SMALLEST_RANGE = 1e-8
+MULTIPLIERS = tuple(0.4 * 1.06**step for step in range(33))  # to 2.6
+LARGEST_MULTIPLIER = 10.0
 MOMENTUM = 0.9
+
+Limits = Literal["fitted", "gaussian"]
+
+
+class HadqSettings(MethodSettings):
+    """What can be set."""
+
+    limits: Limits = Field(
+        default="fitted",
+        description="how many standard deviations the limits reach: fitted to each layer or channel before training, "
+        "or what is best for a Gaussian",
+    )
+
 
 CARD = MethodCard(
     id="hadq",
@@ -56,16 +75,18 @@ CARD = MethodCard(
     first_last="unpublished; 8 bits here unless set otherwise",
     reconstruction=True,
     reconstruction_notes="Only the paper's abstract is public. The statistics, the limits of k standard deviations, "
-    "the rounding and the gradient are our reconstruction; its accuracy must not be read as the paper's.",
+    "their fit to each group, the rounding and the gradient are our reconstruction; its accuracy must not be read as "
+    "the paper's.",
+    settings_schema=HadqSettings.model_json_schema(),
 )
 
 
-def weight_limits(weight: Tensor, bits: int, axis: int | None) -> tuple[Tensor, Tensor]:
-    """L and U with the reduced dimensions kept at size 1, without gradient."""
+def weight_limits(weight: Tensor, bits: int, axis: int | None, multiplier: Tensor) -> tuple[Tensor, Tensor]:
+    """L and U with the reduced dimensions kept at size 1, without gradient; `multiplier` one per group or one."""
     weight = weight.detach()
     dimensions = reduced_dimensions(axis, weight.dim())
     variance, mean = torch.var_mean(weight, dimensions, correction=0, keepdim=True)
-    reach = GAUSSIAN_LIMITS[bits] * variance.sqrt_()
+    reach = variance.sqrt_() * (GAUSSIAN_LIMITS[bits] * multiplier.view(along(axis, weight.dim())))
     lower = torch.maximum(weight.amin(dimensions, keepdim=True), mean - reach)
     upper = torch.minimum(weight.amax(dimensions, keepdim=True), mean + reach)
     return lower, torch.maximum(upper, lower)
@@ -91,12 +112,32 @@ def _codes_between(x: Tensor, lower: Tensor, upper: Tensor, scale: Tensor) -> Te
 
 
 class HadqWeightQuantizer(WeightQuantizer):
-    """2 to 8 bits. Holds no state: limits follow the weight."""
+    """2 to 8 bits. Limits follow the weight; `multiplier`: (channels,) along `axis`, or ()."""
 
     bits: int
+    multiplier: Tensor
+
+    def __init__(self, bits: int, axis: int | None, channels: int, limits: Limits = "gaussian") -> None:
+        super().__init__(bits, axis)
+        self.limits = limits
+        self.register_buffer("multiplier", torch.ones(() if axis is None else (channels,)))
+
+    @torch.no_grad()
+    def initialise(self, weight: Tensor) -> None:
+        """Search the multiplier of each group, unless limits are the Gaussian's."""
+        if self.limits == "gaussian":
+            return
+        dimensions = reduced_dimensions(self.axis, weight.dim())
+        best = torch.ones_like(self.multiplier)
+        least = torch.full_like(best, torch.inf)
+        for candidate in MULTIPLIERS:
+            self.multiplier.fill_(candidate)
+            error = (self(weight) - weight).square_().sum(dimensions)
+            best, least = torch.where(error < least, candidate, best), torch.minimum(error, least)
+        self.multiplier.copy_(best)
 
     def _range(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        lower, upper = weight_limits(weight, self.bits, self.axis)
+        lower, upper = weight_limits(weight, self.bits, self.axis, self.multiplier)
         return lower, upper, (upper - lower).clamp_min_(SMALLEST_RANGE) / (2**self.bits - 1)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -156,15 +197,28 @@ class HadqActivationQuantizer(ActivationQuantizer):
     """Limits of the whole tensor. `statistics`: mean, standard deviation, minimum, maximum as moving averages."""
 
     statistics: Tensor
+    multiplier: Tensor
 
-    def __init__(self, bits: int, signed: bool) -> None:
+    def __init__(self, bits: int, signed: bool, limits: Limits = "gaussian") -> None:
         super().__init__(bits, signed)
+        self.limits = limits
         self.register_buffer("statistics", torch.tensor([0.0, 1.0, -1.0, 1.0]))
+        self.register_buffer("multiplier", torch.tensor(1.0))
 
     def initialise(self, site: SiteRange) -> None:
         """Calibration stands for the first batch."""
         values = [site.mean, site.standard_deviation, site.minimum, site.maximum]
         self.statistics.copy_(torch.tensor(values))
+        if self.limits == "fitted":
+            self.multiplier.fill_(self._fitted(site))
+
+    def _fitted(self, site: SiteRange) -> float:
+        """The multiplier whose limits are those of calibration's grid, on the side that reaches further."""
+        grid = (site.affine_grids if self.signed and self.bits > 1 else site.grids)[self.bits]
+        lower, upper = ((end - grid.zero_point) * grid.scale for end in (grid.low, grid.high))
+        reach = max(upper - site.mean, site.mean - lower if self.signed else 0.0)
+        gaussian = GAUSSIAN_LIMITS[self.bits] * site.standard_deviation
+        return min(max(reach / gaussian, MULTIPLIERS[0]), LARGEST_MULTIPLIER) if gaussian > 0 else 1.0
 
     def _observe(self, x: Tensor) -> None:
         minimum, maximum = torch.aminmax(x)
@@ -181,7 +235,7 @@ class HadqActivationQuantizer(ActivationQuantizer):
 
     def _grid(self) -> tuple[float, int, int, int]:
         mean, deviation, minimum, maximum = self.statistics.tolist()
-        reach, highest = GAUSSIAN_LIMITS[self.bits] * deviation, 2**self.bits - 1
+        reach, highest = self.multiplier.item() * GAUSSIAN_LIMITS[self.bits] * deviation, 2**self.bits - 1
         lower = max(minimum, mean - reach) if self.signed and self.bits > 1 else 0.0
         upper = max(min(maximum, mean + reach), lower + SMALLEST_RANGE)
         scale = (upper - lower) / highest
@@ -202,12 +256,14 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (power - mean.square()).clamp_min_(0).sqrt_()
 
 
-def _weights(bits: int, axis: int | None, channels: int, _: MethodSettings) -> WeightQuantizer:
-    return HadqBinaryWeightQuantizer(axis) if bits == 1 else HadqWeightQuantizer(bits, axis)
+def _weights(bits: int, axis: int | None, channels: int, settings: HadqSettings) -> WeightQuantizer:
+    if bits == 1:
+        return HadqBinaryWeightQuantizer(axis)
+    return HadqWeightQuantizer(bits, axis, channels, settings.limits)
 
 
-def _activations(bits: int, signed: bool, _: MethodSettings) -> ActivationQuantizer:
-    return HadqActivationQuantizer(bits, signed)
+def _activations(bits: int, signed: bool, settings: HadqSettings) -> ActivationQuantizer:
+    return HadqActivationQuantizer(bits, signed, settings.limits)
 
 
-METHOD = Method(CARD, _weights, _activations)
+METHOD = Method(CARD, _weights, _activations, HadqSettings)

@@ -1,9 +1,10 @@
 """Quantization-aware training of a calibrated network.
 
 Every epoch: a shuffled pass over `train`, the accuracy on `select`, a checkpoint. The network ends as it was after the
-epoch with the best accuracy on `select`, the calibrated one included; of equal accuracies the smaller loss wins. Where
-the recipe has stages, only epochs of the last one count. On the CPU an interrupted and resumed training equals an
-unbroken one to the bit: an epoch follows from seed and number, a stage from the epoch, the learning rate from progress.
+epoch with the best accuracy on `select`, the calibrated one included (of equal accuracies the smaller loss wins), or
+after the last one where the recipe says so. Where the recipe has stages, only epochs of the last one count. On the CPU
+an interrupted and resumed training equals an unbroken one to the bit: an epoch follows from seed and number, a stage
+from the epoch, the learning rate from progress.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ class _Training:
     def _keep(self, record: EpochRecord, evaluation: Evaluation) -> None:
         state, network = self.state, self.course.network
         state.history.append(record)
-        is_better = _rank(evaluation) > (state.best_accuracy, -state.best_loss)
+        is_better = self.choice.keep == "last" or _rank(evaluation) > (state.best_accuracy, -state.best_loss)
         if record.stage == self.course.last_stage and is_better:
             state.best, state.best_epoch = _copy_of(network), record.epoch
             state.best_accuracy, state.best_loss = evaluation.accuracy, _comparable(evaluation.loss)

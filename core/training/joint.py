@@ -177,7 +177,8 @@ class _JointTraining:
     def _keep(self, record: EpochRecord, select_loss: float) -> None:
         state = self.state
         state.history.append(record)
-        if (record.select_accuracy, -select_loss) > (state.best_accuracy, -state.best_loss):
+        is_better = (record.select_accuracy, -select_loss) > (state.best_accuracy, -state.best_loss)
+        if is_better or self.choice.keep == "last":
             state.best, state.best_epoch = _copy_of(self.joint), record.epoch
             state.best_accuracy, state.best_loss = record.select_accuracy, select_loss
         state.model, state.optimiser = self.joint.state_dict(), self.course.optimiser.state()

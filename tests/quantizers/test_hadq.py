@@ -15,7 +15,7 @@ from core.quantizers.hadq import (
     HadqBinaryWeightQuantizer,
     HadqWeightQuantizer,
 )
-from core.quantizers.site_range import SiteRange
+from core.quantizers.site_range import ActivationGrid, SiteRange
 
 Array = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ def run(quantizer: torch.nn.Module, values: Array) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 8])
 def test_a_weight_tensor_follows_the_reconstruction(bits: int) -> None:
-    y, dx = run(HadqWeightQuantizer(bits, None), VALUES.reshape(8, 8))
+    y, dx = run(HadqWeightQuantizer(bits, None, 8), VALUES.reshape(8, 8))
     expected = reconstruction(VALUES, GRADIENT, bits)
     assert np.allclose(y.ravel(), expected[0], atol=2e-6)
     assert np.allclose(dx.ravel(), expected[1], atol=0)
@@ -48,7 +48,7 @@ def test_a_weight_tensor_follows_the_reconstruction(bits: int) -> None:
 @pytest.mark.parametrize("axis", [0, 1])
 def test_every_channel_has_limits_of_its_own(axis: int) -> None:
     values = VALUES.reshape(8, 8)
-    y, dx = run(HadqWeightQuantizer(3, axis), values)
+    y, dx = run(HadqWeightQuantizer(3, axis, 8), values)
     for channel in range(8):
         part = np.take(values, channel, axis), np.take(GRADIENT.reshape(8, 8), channel, axis)
         expected = reconstruction(*part, 3)
@@ -107,7 +107,7 @@ def test_statistics_move_by_a_tenth_in_training_and_rest_in_evaluation() -> None
 
 
 def test_a_constant_weight_does_not_divide_by_zero() -> None:
-    for quantizer in (HadqWeightQuantizer(4, 0), HadqBinaryWeightQuantizer(0)):
+    for quantizer in (HadqWeightQuantizer(4, 0, 2), HadqBinaryWeightQuantizer(0)):
         assert torch.allclose(quantizer(torch.full((2, 5), 0.3)), torch.full((2, 5), 0.3))
 
 
@@ -122,6 +122,28 @@ def test_the_limits_are_the_best_for_a_gaussian() -> None:
             return float((density * (rounded - x) ** 2).sum())
 
         assert error(tabled) <= min(error(tabled * 1.01), error(tabled * 0.99))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_fitted_limits_lose_less_than_the_gaussians_on_heavy_tails(bits: int) -> None:
+    weight = torch.distributions.Laplace(0.0, 1.0).icdf(torch.linspace(0.001, 0.999, 4000)).reshape(2, 2000)
+    losses = []
+    for limits in ("gaussian", "fitted"):
+        quantizer = HadqWeightQuantizer(bits, 0, 2, limits)
+        quantizer.initialise(weight)
+        losses.append(float((quantizer(weight) - weight).square().sum()))
+    assert losses[1] < losses[0]
+    assert quantizer.multiplier.shape == (2,)
+
+
+def test_fitted_activation_limits_are_those_of_calibration_and_move_with_the_statistics() -> None:
+    quantizer = HadqActivationQuantizer(4, False, "fitted")
+    site = activation_site()
+    quantizer.initialise(site.model_copy(update={"grids": {4: ActivationGrid(scale=0.3, low=0, high=15)}}))
+    assert quantizer.grid().scale == pytest.approx(0.3, rel=1e-5)
+    quantizer.statistics[:2] *= 2
+    quantizer.statistics[3] = 100
+    assert quantizer.grid().scale == pytest.approx(0.6, rel=1e-5)
 
 
 def test_the_card_says_that_it_is_a_reconstruction() -> None:

@@ -155,6 +155,13 @@ def test_the_network_ends_as_calibrated_where_training_only_harms(
     assert evaluate(model, SELECT.tensors()).accuracy >= result.calibrated_select_accuracy
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(
+    loaded: LoadedModel, calibration: Calibration, tmp_path: Path
+) -> None:
+    result = run(quantized(loaded, calibration), loaded, tmp_path, learning_rate=1e-9, keep="last")
+    assert result.best_epoch == 3
+
+
 def test_what_happens_is_reported(loaded: LoadedModel, calibration: Calibration, tmp_path: Path) -> None:
     reporter = Silent()
     result = run(quantized(loaded, calibration), loaded, tmp_path, reporter)
