@@ -7,8 +7,8 @@ formula and no code. EVERYTHING BELOW IS A RECONSTRUCTION and must be labelled s
     statistics   mu, sigma (population), min, max per group; weights anew at each step, activations as a moving average
                  (0.9 old + 0.1 new, the first batch copied); all without gradient
     limits       L = max(min, mu - m k_b sigma), U = min(max, mu + m k_b sigma), but L = 0 where the tensor cannot be
-                 negative; k_b is the half range of the endpoint-including uniform quantizer of 2^b levels with the least squared
-                 error for a Gaussian (J. Max, "Quantizing for minimum distortion", 1960); U - L >= 1e-8
+                 negative; k_b is the half range of the endpoint-including uniform quantizer of 2^b levels with the
+                 least squared error for a Gaussian (J. Max, "Quantizing for minimum distortion", 1960); U - L >= 1e-8
     adaptation   m, one per group, makes good for what is no Gaussian: found once, where the squared error is least,
                  for weights by search, for activations from calibration; m = 1 by setting
     levels       z = (clip(x, L, U) - L) / (U - L);  q = round(z n), n = 2^b - 1;  y = q (U - L) / n + L
