@@ -8,14 +8,21 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+import torch
+from torch import fx
 
 from benchmarks import hawq_resnet18 as hawq
 from benchmarks.networks import conv
+from core.deploy.foreign.hawq_policy import hawq_policy
+from core.deploy.foreign.read import read_policy
+from core.graph.architectures.imagenet_resnet import BLOCKS, ImageNetResNet
+from core.graph.build_inventory import build_inventory
 from core.graph.inventory import Inventory
 from core.hardware.cost_table import cost_table
 from core.hardware.target import Support, Target
 from core.hardware.targets import load_targets
 from core.jobs.specification import JobSpecification
+from core.policy import LayerBits, Policy
 from core.search.exact import Optimum, optimum
 from core.search.problem import SearchProblem
 from core.search.programme import Limit, programme
@@ -139,3 +146,30 @@ def hawq_problem(average_bits: float) -> SearchProblem:
     )
     tables = {"pairs": cost_table(target, layers)}
     return SearchProblem.build(inventory, sensitivity, tables, {"pairs": target}, specification)
+
+
+@pytest.mark.parametrize("share", PUBLISHED)
+def test_their_size_constrained_configs_survive_writing_and_reading(share: float) -> None:
+    """As bit_config_resnet18_modelsize_* in bit_config.py: weights and what they read have the same bits."""
+    with torch.device("meta"):
+        network = fx.symbolic_trace(ImageNetResNet(*BLOCKS[18]).eval())
+    inventory = build_inventory(network, (3, 64, 64), "HAWQ-V3")
+    bits = [8, *map(int, PUBLISHED[share][0]), 8]
+    layers = {
+        layer.name: LayerBits(weights=width, activations=width)
+        for layer, width in zip(inventory.layers, bits, strict=True)
+    }
+    config = hawq_policy(inventory, Policy(layers=layers))
+    assert len(config) == 48
+    weights = [width for key, width in config.items() if key.startswith("stage") and "convbn" in key]
+    assert weights == bits[1:-1]
+    assert {key: width for key, width in config.items() if width == 16} == {
+        key: 16 for key in config if key.endswith("quant_act_int32")
+    }
+    if share == 0.5:
+        assert [config[f"stage4.unit1.{name}"] for name in ("quant_act", "quant_convbn1", "quant_act1", "quant_convbn2",
+                "quant_identity_convbn")] == [8, 8, 4, 4, 8]  # fmt: skip
+    named = {"bit_config_resnet18_uniform8": dict.fromkeys(config, 8), "bit_config_resnet18_modelsize": config}
+    read = read_policy(f"bit_config_dict = {named!r}".encode(), inventory, "bit_config_resnet18_modelsize")
+    assert read.policy.layers == layers
+    assert read.notes == []
