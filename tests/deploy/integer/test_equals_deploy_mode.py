@@ -19,14 +19,18 @@ from core.quantizers.registry import METHODS
 
 WIDTHS = ((8, 8), (4, 4), (3, 5), (2, 2), (1, 1), ((2, 8, 0, 4), 6))
 UNIFORM = sorted(name for name, method in METHODS.items() if method.card.uniform)
+# LSQ on every network, the other methods on the networks in turn
+CASES = [
+    *((network, "lsq") for network in NETWORKS),
+    *((list(NETWORKS)[at % len(NETWORKS)], method) for at, method in enumerate(UNIFORM) if method != "lsq"),
+]
 
 
 def policy_of(weights: int | tuple[int, ...], activations: int) -> Callable[[LoadedModel], Policy]:
     return lambda loaded: uniform_policy(loaded, weights, activations)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("method", UNIFORM)
+@pytest.mark.parametrize(("network", "method"), CASES)
 def test_every_uniform_method_at_every_width(network: str, method: str) -> None:
     card = METHODS[method].card
     for weights, activations in WIDTHS:
