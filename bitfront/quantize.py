@@ -230,5 +230,6 @@ def _accuracy(result: dict[str, Any] | None, stage: str) -> str:
 
 
 def _agreement(result: dict[str, Any] | None) -> str:
-    parity = (result or {}).get("parity")
-    return "—" if not parity else f"{parity['agreement']:.2%}"
+    comparisons = ((result or {}).get("parity") or {}).get("comparisons", [])
+    found = next((each for each in comparisons if each["name"] == "qdq-training"), None)
+    return "—" if found is None else f"{found['agreement']:.2%}"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from deploy_networks import NETWORKS, Quantized, quantized, uniform_policy
+from exported_point import qdq_parity
 from method_cases import granularities
 
 from core.deploy.activation_grids import grids_by_name, site_grids
@@ -16,7 +17,7 @@ from core.deploy.deploy_layers import deploy_layers
 from core.deploy.onnx_qdq import export_onnx_qdq
 from core.deploy.packed import export_packed
 from core.deploy.packed_reader import read_packed
-from core.deploy.parity import Parity, parity_report
+from core.deploy.parity.records import Comparison
 from core.graph.loaded_model import LoadedModel
 from core.hardware.cost import size_bytes
 from core.policy import LayerBits, Policy
@@ -50,8 +51,8 @@ def _step_of_output(case: Quantized) -> float:
     return float(np.diff(levels).max()) * weight.abs().max().item()
 
 
-def _assert_same(case: Quantized, parity: Parity) -> None:
-    assert parity.samples == len(case.images)
+def _assert_same(case: Quantized, parity: Comparison) -> None:
+    assert parity.images == len(case.images)
     assert parity.not_finite == 0
     assert parity.agreement == 1.0
     assert parity.mean_abs_difference <= _step_of_output(case) / 8
@@ -76,7 +77,7 @@ def _networks(method: str) -> list[str]:
 def test_the_exported_files_are_the_network_as_trained(method: str, bits: int, network: str, tmp_path: Path) -> None:
     case = _quantized(method, network, bits)
     export_onnx_qdq(case.model, case.loaded.inventory, case.policy, tmp_path / "m.onnx")
-    _assert_same(case, parity_report(case.model, tmp_path / "m.onnx", case.batches))
+    _assert_same(case, qdq_parity(case, tmp_path / "m.onnx"))
     _assert_packed_is_the_network(case, tmp_path / "m.safetensors")
 
 
@@ -107,7 +108,7 @@ def test_channels_of_different_widths(method: str, network: str, tmp_path: Path)
         network, lambda loaded: uniform_policy(loaded, tuple(offered), 8), method, granularities(method)[-1]
     )
     export_onnx_qdq(case.model, case.loaded.inventory, case.policy, tmp_path / "m.onnx")
-    _assert_same(case, parity_report(case.model, tmp_path / "m.onnx", case.batches))
+    _assert_same(case, qdq_parity(case, tmp_path / "m.onnx"))
     _assert_packed_is_the_network(case, tmp_path / "m.safetensors")
 
 
@@ -118,7 +119,7 @@ def test_a_layer_that_is_pruned_entirely(tmp_path: Path) -> None:
 
     case = quantized("residual", policy)
     export_onnx_qdq(case.model, case.loaded.inventory, case.policy, tmp_path / "m.onnx")
-    _assert_same(case, parity_report(case.model, tmp_path / "m.onnx", case.batches))
+    _assert_same(case, qdq_parity(case, tmp_path / "m.onnx"))
     _assert_packed_is_the_network(case, tmp_path / "m.safetensors")
     assert len(read_packed(tmp_path / "m.safetensors")["second"].packed) == 0
 

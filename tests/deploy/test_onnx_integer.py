@@ -60,3 +60,18 @@ def test_sixteen_bit_activations_are_refused_with_the_layers_name(tmp_path: Path
     found, program = built("residual", "lsq", 4, 16)
     with pytest.raises(UnsupportedModel, match="8 bits"):
         export_onnx_integer(program, found.policy, tmp_path / "integer.onnx")
+
+
+@pytest.mark.parametrize("name", ["image", "scores", "cast_1", "constant_0"])
+def test_a_network_may_use_any_name_for_its_input(name: str, tmp_path: Path) -> None:
+    found, _ = built("residual", "lsq", 8, 8)
+    (entry,) = [node for node in found.model.graph.nodes if node.op == "placeholder"]
+    entry.name = entry.target = name
+    found.model.recompile()
+    program = build_program(found.model, SHAPE)
+    assert program.input == name
+    export_onnx_integer(program, found.policy, tmp_path / "integer.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "integer.onnx", providers=["CPUExecutionProvider"])
+    images = found.images.numpy()
+    scores = session.run(None, {"image": images})[0]
+    np.testing.assert_allclose(scores, IntegerExecutor(program)(images), rtol=1e-6)

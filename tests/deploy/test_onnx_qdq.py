@@ -12,12 +12,13 @@ import onnxruntime
 import pytest
 import torch
 from deploy_networks import NETWORKS, Quantized, load, quantized, uniform_policy
+from exported_point import qdq_parity
 from onnx import TensorProto, numpy_helper
 from torch import fx, nn
 
 from core.deploy.activation_grids import site_grids
 from core.deploy.onnx_qdq import export_onnx_qdq
-from core.deploy.parity import Parity, parity_report
+from core.deploy.parity.records import Comparison
 from core.errors import UnsupportedModel
 from core.graph.loaded_model import LoadedModel
 from core.policy import LayerBits, Policy
@@ -31,9 +32,9 @@ def _export(case: Quantized, path: Path) -> onnx.ModelProto:
     return onnx.load(path)
 
 
-def _parity(case: Quantized, path: Path) -> Parity:
+def _parity(case: Quantized, path: Path) -> Comparison:
     export_onnx_qdq(case.model, case.loaded.inventory, case.policy, path)
-    return parity_report(case.model, path, case.batches)
+    return qdq_parity(case, path)
 
 
 def _step_of_output(case: Quantized) -> float:
@@ -46,9 +47,9 @@ def _step_of_output(case: Quantized) -> float:
 
 def _assert_same(case: Quantized, path: Path) -> None:
     parity = _parity(case, path)
-    assert parity.samples == len(case.images)
+    assert parity.images == len(case.images)
     assert parity.agreement == 1.0
-    assert parity.accuracy_onnx == parity.accuracy_fake_quantized == 1.0
+    assert parity.accuracy == parity.accuracy_against == 1.0
     assert parity.max_abs_difference <= _step_of_output(case)
     assert parity.largest_output > 10 * parity.mean_abs_difference
 

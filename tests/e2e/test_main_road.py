@@ -109,8 +109,10 @@ def test_the_downloaded_model_has_the_accuracy_on_the_page(page: Page, downloads
     assert shown is not None
     assert abs(accuracy - float(shown[1]) / 100) < 0.005
     parity = json.loads(downloads["parity"].read_text())
-    assert parity["agreement"] > 0.995
-    assert accuracy == pytest.approx(parity["accuracy_onnx"], abs=0.002)
+    found = {each["name"]: each for each in parity["comparisons"]}
+    assert found["qdq-training"]["agreement"] > 0.995
+    assert accuracy == pytest.approx(found["qdq-training"]["accuracy"], abs=0.002)
+    assert found["executor-deploy"]["outputs_equal"] == found["executor-deploy"]["outputs"] > 0
 
 
 def test_the_front_has_five_points_with_different_bit_maps(installation: str, finished_example: str) -> None:

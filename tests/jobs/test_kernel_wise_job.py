@@ -154,7 +154,7 @@ def test_they_are_calibrated_trained_and_exported(job: Job) -> None:
         assert len(job.results["finetune", point]["training"]["history"]) == 1
         assert job.results["evaluate", point]["measured"]["calibrated"]["report"]["samples"] > 0
         parity = job.results["export", point]["parity"]
-        assert parity["agreement"] == 1
+        assert parity["comparisons"][0]["agreement"] == 1
         assert parity["promised_bytes"] == parity["packed"]["policy_bytes"]
         file = read_packed(job.file(point, "model.packed.safetensors"))
         for name, layer in policy.layers.items():

@@ -97,5 +97,5 @@ def test_a_point_is_evaluated_trained_and_exported(results: tuple[dict[str, Any]
     found, folder = results
     assert found["evaluate"]["measured"]["calibrated"]["report"]["samples"] > 0
     assert len(found["finetune"]["training"]["history"]) == 1
-    assert found["export"]["parity"]["agreement"] == 1
+    assert found["export"]["parity"]["comparisons"][0]["agreement"] == 1
     onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])

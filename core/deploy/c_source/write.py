@@ -13,6 +13,7 @@ from core.deploy.c_source.emit import Source, emit
 from core.deploy.c_source.literals import SIZES, number
 from core.deploy.c_source.runtime import MAIN, RUNTIME
 from core.deploy.integer.program import IntegerProgram
+from core.errors import UnsupportedModel
 
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
 
@@ -100,7 +101,7 @@ def _network(source: Source, name: str, calls: list[str], arena: Arena) -> str:
         lines.append(f"    {call}({', '.join(places)});")
     final = ""
     if not calls or program.output != program.operations[-1].output:
-        raise ValueError("the output is not what the last operation writes")
+        raise UnsupportedModel("the output is not what the last operation writes", hint="use the ONNX files")
     if source.type_of(program.output) != "int32_t":
         kind = source.type_of(program.output)
         final = (

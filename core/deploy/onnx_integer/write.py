@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ IMAGE, SCORES = "image", "scores"
 
 def export_onnx_integer(program: IntegerProgram, policy: Policy, path: Path) -> None:
     """`path`: the file to write; the batch is dynamic. Raises UnsupportedModel naming what has no integer operator."""
+    program = _named_apart(program)
     graph = IntegerGraph()
     _quantized_image(graph, program)
     for operation in program.operations:
@@ -48,6 +50,22 @@ def export_onnx_integer(program: IntegerProgram, policy: Policy, path: Path) -> 
     unfinished = path.with_name(path.name + ".part")
     unfinished.write_bytes(proto.SerializeToString(deterministic=True))
     unfinished.replace(path)
+
+
+def _named_apart(program: IntegerProgram) -> IntegerProgram:
+    """Tensors of the network under a prefix, so that none is called as the graph's ends or a constant are."""
+
+    def name(tensor: str) -> str:
+        return f"network/{tensor}"
+
+    operations = [
+        replace(operation, inputs=tuple(map(name, operation.inputs)), output=name(operation.output))
+        for operation in program.operations
+    ]
+    tensors = {name(tensor): facts for tensor, facts in program.tensors.items()}
+    return replace(
+        program, input=name(program.input), output=name(program.output), operations=operations, tensors=tensors
+    )
 
 
 def _quantized_image(graph: IntegerGraph, program: IntegerProgram) -> None:

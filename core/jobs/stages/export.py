@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from safetensors.torch import load_file
 from torch.fx import GraphModule
 
+from core.deploy.integer_files import C_SOURCE, INTEGER_ONNX, write_integer_files
+from core.deploy.measured_speed import MeasuredSpeed, measure_speed
 from core.deploy.onnx_qdq import export_onnx_qdq
-from core.deploy.packed import export_packed
-from core.deploy.parity import parity_report
+from core.deploy.packed import PackedSize, export_packed
+from core.deploy.parity.records import ParityReport
+from core.deploy.parity.report import PACKED, Exported, parity_report
 from core.deploy.policy_table import policy_csv
 from core.jobs.stages.evaluate import EMPTY, calibrated_model
 from core.jobs.stages.finetune import TRAINED_FILE
@@ -17,31 +21,39 @@ from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
 from core.policy import Policy
 
+QDQ = "model.onnx"
+_WRITTEN, _COMPARED = 0.25, 0.9  # shares of the stage's time
+
 
 def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
-    """Result: `parity`; files: ONNX QDQ, packed safetensors, the policy as JSON and CSV, the parity report."""
+    """Result: `parity` and `speed`; files: ONNX QDQ, ONNX and C of integers, packed, the policy, both reports."""
     policy = inputs.policy
     if policy is None:
         return TaskOutput(result=EMPTY)
     model = _final_model(inputs, policy)
     directory = inputs.task.directory
-    reporter.progress(0.1, "writing the files")
-    export_onnx_qdq(model, inputs.inventory, policy, directory / "model.onnx")
-    packed = export_packed(model, inputs.inventory, policy, directory / "model.packed.safetensors")
-    (directory / "policy.json").write_text(policy.model_dump_json(indent=2), encoding="utf-8")
-    (directory / "policy.csv").write_text(policy_csv(model, inputs.inventory, policy), encoding="utf-8")
-    reporter.progress(0.4, "running the exported model")
-    parity = parity_report(model, directory / "model.onnx", inputs.batches("report"), packed).model_dump(mode="json")
-    (directory / "parity.json").write_text(json.dumps(parity, indent=2), encoding="utf-8")
-    return TaskOutput(result={"parity": parity}, files=_FILES)
+    reporter.progress(0.05, "writing the files")
+    packed = _write(inputs, model, policy, directory)
+    parity = _compare(inputs, model, policy, packed, reporter)
+    _write_record(parity, directory / "parity.json")
+    reporter.progress(_COMPARED, "measuring speed")
+    speed = measure_speed(inputs.loaded, inputs.calibration, policy, directory / QDQ)
+    _write_record(speed, directory / "speed.json")
+    files = [file for file in _FILES if (directory / file.path).exists()]
+    return TaskOutput(
+        result={"parity": parity.model_dump(mode="json"), "speed": speed.model_dump(mode="json")}, files=files
+    )
 
 
 _FILES = [
-    OutputFile(name="model.onnx", path="model.onnx", kind="onnx-qdq", media_type="application/octet-stream"),
-    OutputFile(name="model.packed.safetensors", path="model.packed.safetensors", kind="packed"),
+    OutputFile(name=QDQ, path=QDQ, kind="onnx-qdq"),
+    OutputFile(name=INTEGER_ONNX, path=INTEGER_ONNX, kind="onnx-integer"),
+    OutputFile(name=PACKED, path=PACKED, kind="packed"),
+    OutputFile(name=C_SOURCE, path=C_SOURCE, kind="c-source", media_type="application/zip"),
     OutputFile(name="policy.json", path="policy.json", kind="policy-json", media_type="application/json"),
     OutputFile(name="policy.csv", path="policy.csv", kind="policy-csv", media_type="text/csv"),
     OutputFile(name="parity.json", path="parity.json", kind="parity", media_type="application/json"),
+    OutputFile(name="speed.json", path="speed.json", kind="speed", media_type="application/json"),
 ]
 
 
@@ -50,3 +62,31 @@ def _final_model(inputs: StageInputs, policy: Policy) -> GraphModule:
     if "finetune" in inputs.task.upstream:
         model.load_state_dict(load_file(inputs.path("finetune", TRAINED_FILE), device=str(inputs.device)))
     return model.eval()
+
+
+def _write(inputs: StageInputs, model: GraphModule, policy: Policy, directory: Path) -> PackedSize:
+    export_onnx_qdq(model, inputs.inventory, policy, directory / QDQ)
+    (directory / "policy.json").write_text(policy.model_dump_json(indent=2), encoding="utf-8")
+    (directory / "policy.csv").write_text(policy_csv(model, inputs.inventory, policy), encoding="utf-8")
+    return export_packed(model, inputs.inventory, policy, directory / PACKED)
+
+
+def _compare(
+    inputs: StageInputs, model: GraphModule, policy: Policy, packed: PackedSize, reporter: Reporter
+) -> ParityReport:
+    """Writes what computes in integers, and runs all of it over the split report."""
+    directory, images = inputs.task.directory, len(inputs.split("report"))
+
+    def told(done: int) -> None:
+        share = done / max(images, 1)
+        reporter.progress(_WRITTEN + (_COMPARED - _WRITTEN) * share, f"comparing the files, {done} of {images} images")
+
+    with TemporaryDirectory() as c_directory:
+        integers = write_integer_files(model, inputs.inventory.input_shape, policy, directory, Path(c_directory))
+        reporter.progress(_WRITTEN, "comparing the files")
+        exported = Exported(model, inputs.inventory.total_macs, directory / QDQ, packed, integers)
+        return parity_report(exported, inputs.batches("report"), told)
+
+
+def _write_record(record: ParityReport | MeasuredSpeed, path: Path) -> None:
+    path.write_text(record.model_dump_json(indent=2), encoding="utf-8")

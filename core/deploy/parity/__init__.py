@@ -1,0 +1,1 @@
+"""Every exported file is run, and compared with the trained network and with deploy mode."""
