@@ -12,7 +12,19 @@ from starlette.responses import RedirectResponse
 from api.documentation import document
 from api.measurements import NewMeasurement
 from api.problems import add_problem_handlers
-from api.routes import artifacts, datasets, example, health, jobs, measurements, models, offers, reports, session
+from api.routes import (
+    artifacts,
+    datasets,
+    example,
+    health,
+    jobs,
+    measurements,
+    models,
+    offers,
+    policies,
+    reports,
+    session,
+)
 from api.security import Gate, Guard
 from api.services import Example, Probe, Services
 from api.unread_body import CloseUnread
@@ -23,7 +35,7 @@ from core.store.artifacts import ArtifactStore
 from core.store.database import Enqueue, Sessions
 from frontend.pages import pages_router
 
-_ROUTERS = (models, datasets, jobs, measurements, reports, artifacts, offers, example, session, health)
+_ROUTERS = (models, datasets, jobs, measurements, policies, reports, artifacts, offers, example, session, health)
 _DESCRIPTION = "Finds how few bits each layer of a neural network needs on given hardware."
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.measurements import MeasurementAnswer
+from core.policy import Policy
 
 Json = dict[str, Any]
 UploadState = Literal["inspecting", "ready", "rejected"]
@@ -148,7 +149,18 @@ class CandidateAnswer(BaseModel):
     training: Json | None = Field(
         description="how training went: stages, best epoch, why it stopped, batch norms, divergence; null before"
     )
+    speed: Json | None = Field(
+        description="measured in onnxruntime on the worker's machine: float, 8 bits, this point; null before"
+    )
     measurements: list[MeasurementAnswer] = Field(description="what its owner measured on devices of their own")
+
+
+class PolicyAnswer(BaseModel):
+    """A policy that was read from a file."""
+
+    policy: Policy = Field(description="for `policies` of POST /jobs")
+    kind: Literal["own", "haq", "hawq", "aimet", "tensorrt"] = Field(description="what the file was")
+    notes: list[str] = Field(description="what was decided while reading it, such as for layers that read one tensor")
 
 
 class ArtifactAnswer(_Answer):

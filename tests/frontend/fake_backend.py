@@ -9,15 +9,17 @@ import json
 import sys
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Form, Query, UploadFile
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 
 from api.measurements import NewMeasurement
 from api.problems import from_validation
 from core.catalogue import load_catalogue
-from core.errors import InvalidSpecification
+from core.deploy.foreign.read import read_policy
+from core.errors import BitfrontError, InvalidSpecification
 from core.figures import FigureQuery, figure
+from core.graph.inventory import Inventory
 from core.jobs.specification import JobSpecification
 from frontend.pages import pages_router
 from tests.frontend import made_up_job as made_up
@@ -190,6 +192,7 @@ def make_app(empty: bool = False) -> FastAPI:
     app.get("/jobs/{job_id}/events")(lambda: Response(EVENTS, media_type="text/event-stream"))
     app.get("/jobs/{job_id}/figures/{name}.json")(drawn)
     app.post("/jobs")(refuse)
+    app.post("/policies/convert")(convert)
     app.post("/candidates/{candidate_id}/measurements")(measure)
     app.delete("/candidates/{candidate_id}/measurements/{measurement_id}", status_code=204)(forget)
     app.post("/example")(lambda: job(RUNNING))
@@ -199,6 +202,16 @@ def make_app(empty: bool = False) -> FastAPI:
 def drawn(job_id: str, name: str, query: Annotated[FigureQuery, Query()]) -> Response:
     text = figure(name, job(job_id), candidates(job_id), report(job_id), query).to_json()
     return Response(text, media_type="application/json", headers=PAGE_SECURITY)
+
+
+async def convert(file: UploadFile, model_id: Annotated[str, Form()]) -> JSONResponse:
+    """The real reader."""
+    assert model_id == made_up.MODEL_ID
+    try:
+        found = read_policy(await file.read(), Inventory.model_validate(made_up.inventory(20)))
+    except BitfrontError as error:
+        return JSONResponse(error.as_problem(), error.status, media_type="application/problem+json")
+    return JSONResponse({**found._asdict(), "policy": found.policy.model_dump(mode="json")})
 
 
 MEASURED: dict[str, list[Json]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,27 @@ def test_what_the_form_sends_is_a_valid_specification(watched: Watched, site: st
     assert specification.training is None
     assert specification.search.constraints[0].relative_to == "uniform-8"
     assert specification.pins["conv1"].weights == 8
+
+
+def test_a_policy_from_a_file_becomes_one_of_the_jobs_own(watched: Watched, site: str) -> None:
+    page = watched.page
+    sent: list[Any] = []
+    page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
+    page.goto(f"{site}/ui/jobs/new")
+    page.get_by_text("Own policies").click()
+    chooser = page.get_by_label("Add a policy from a file")
+    chooser.set_input_files({"name": "short.txt", "mimeType": "text/plain", "buffer": b"[[8, 8]]"})
+    expect(page.get_by_text("the HAQ policy has 1 layer, the network 20")).to_be_visible()
+    rows = str([[8, -1], *[[3, 4]] * 19]).encode()
+    chooser.set_input_files({"name": "best.txt", "mimeType": "text/plain", "buffer": rows})
+    expect(page.get_by_text("best.txt (HAQ's policy) is policy 1 of this job.")).to_be_visible()
+    expect(page.get_by_label("Policies", exact=True)).to_have_value(re.compile('"weights": 3'))
+    with page.expect_response("**/jobs"):
+        page.get_by_role("button", name="Start the job").click()
+    (policy,) = JobSpecification.model_validate(sent[-1].post_data_json).policies
+    assert policy.layers["conv1"].activations == 8
+    assert policy.layers["layer1.0.conv2"].weights == 3
+    assert watched.violations() == []
 
 
 def test_tables_sort_and_give_their_rows_as_csv(watched: Watched, site: str, tmp_path: Path) -> None:

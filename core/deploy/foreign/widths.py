@@ -52,7 +52,7 @@ def check_layers(named: Iterable[str], inventory: Inventory, what: str) -> None:
 def wrong_count(found: int, inventory: Inventory, what: str) -> InvalidInput:
     """Both counts, and the layers in the order that is expected."""
     return InvalidInput(
-        f"{what} has {found} layers, the network {len(inventory.layers)}",
+        f"{what} has {found} layer{'' if found == 1 else 's'}, the network {len(inventory.layers)}",
         hint=f"expected are, in this order: {listed(layer.name for layer in inventory.layers)}",
     )
 

@@ -1,4 +1,4 @@
-// The parts of a job that are lists: targets, constraints, pinned layers, own policies.
+// The parts of a job that are lists: targets, constraints, pinned layers.
 import { fill, h } from "../dom.js";
 import { select } from "./fields.js";
 
@@ -68,19 +68,4 @@ export function pinRows(values, layers, changed) {
   };
   const head = h("tr", {}, ["Layer", "Weight bits", "Activation bits"].map((title) => h("th", { scope: "col" }, title)));
   return fill(root, h("div", { class: "scroll" }, h("table", {}, h("thead", {}, head), h("tbody", {}, layers.map((layer) => h("tr", {}, h("th", { scope: "row" }, layer.name), side(layer, "weights"), side(layer, "activations")))))));
-}
-
-export function policyText(values, changed) {
-  const area = h("textarea", { spellcheck: "false", placeholder: '[{"version": 1, "layers": {"conv1": {"weights": 8, "activations": 8}}}]', oninput: parse });
-  area.value = values.policies.length ? JSON.stringify(values.policies, null, 1) : "";
-  function parse() {
-    area.setCustomValidity("");
-    try {
-      values.policies = area.value.trim() ? [JSON.parse(area.value)].flat() : [];
-    } catch (error) {
-      area.setCustomValidity(`This is not JSON: ${error.message}`);
-    }
-    changed("policies");
-  }
-  return area;
 }

@@ -5,9 +5,10 @@ import { byId, fill, h } from "../dom.js";
 import { duration, quantity, shape } from "../format.js";
 import { baselines, disk, estimate } from "../form/estimate.js";
 import { Fields } from "../form/fields.js";
-import { constraintRows, pinRows, policyText, targetChoices } from "../form/lists.js";
+import { constraintRows, pinRows, targetChoices } from "../form/lists.js";
 import { cardOf, fitToMethod, methodFields } from "../form/method.js";
 import { Pick } from "../form/pick.js";
+import { OwnPolicies } from "../form/policies.js";
 import { PRESETS } from "../form/presets.js";
 import { Schema, write } from "../form/schema.js";
 import { trainingFields } from "../form/training.js";
@@ -67,6 +68,7 @@ class NewJob {
     this.fields = fields;
     const group = (title, note, ...content) => h("details", { class: "panel", data: { group: title }, open: opened.has(title) }, h("summary", {}, h("strong", {}, title), ` · ${note}`), h("div", { class: "fields" }, content));
     this.pinPlace = h("div");
+    const own = new OwnPolicies(this.values, changed);
     fill(byId("form-main"),
       this.panel("What", h("div", { class: "fields two" }, this.place("model_id", this.model.root), this.place("dataset_id", this.dataset.root))),
       this.panel("How thorough", h("div", { class: "presets" }, PRESETS.map((preset) => this.presetButton(preset)))),
@@ -79,7 +81,7 @@ class NewJob {
       group("Calibration and sensitivity", "observer, samples, metric, budget", ["calibration.observer", "calibration.samples", "sensitivity.metric", "sensitivity.budget_s", "sensitivity.samples"].map((path) => fields.field(path, { label: LABELS[path] }))),
       group("Search strategy and seed", "how policies are found", fields.field("search.strategy"), fields.field("seed")),
       group("Pinned layers", "bits fixed by hand", fields.field("pins", { label: "Layers", wide: true, why: "What is not pinned is searched.", element: this.pinPlace })),
-      group("Own policies", "evaluated beside the front", fields.field("policies", { wide: true, why: "JSON: one policy or a list, as downloaded from a point.", element: policyText(this.values, changed) })));
+      group("Own policies", "evaluated beside the front", own.file, fields.field("policies", { wide: true, why: "JSON: one policy or a list, as downloaded from a point.", element: own.text })));
     this.drawPins();
     this.side();
   }
