@@ -111,6 +111,13 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
+def write_page(results: Path) -> None:
+    """The tables of what there is, into the page; after every run, so that the page never lags behind."""
+    exact, found = float_kept(results), list(all_kept(results))
+    if exact is not None and found:
+        write_section("cifar", section(exact, found))
+
+
 def main() -> int:
     """Status 1 where a check is missed."""
     arguments = parsed()
@@ -120,15 +127,16 @@ def main() -> int:
         if float_kept(results) is None:
             write(results / FLOAT_FILE, opened(arguments.folder, arguments.work).float_result(NETWORK))
         wanted = runs(asked(arguments), arguments.seeds, arguments.epochs)
-        run_missing(opened, arguments.folder, arguments.work, results, wanted, jobs=arguments.jobs)
+        for _ in run_missing(opened, arguments.folder, arguments.work, results, wanted, jobs=arguments.jobs):
+            if arguments.write:
+                write_page(results)
     exact, found = float_kept(results), list(all_kept(results))
     if exact is None or not found:
         print("there is no result yet", file=sys.stderr)
         return 1
-    lines = section(exact, found)
-    print("\n".join(lines))
+    print("\n".join(section(exact, found)))
     if arguments.write:
-        write_section("cifar", lines)
+        write_page(results)
     return show_checks(checks(exact, found))
 
 

@@ -217,6 +217,13 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
+def write_page(results: Path) -> None:
+    """The tables of what there is, into the page; after every run, so that the page never lags behind."""
+    exact, found = float_kept(results), list(all_kept(results))
+    if exact is not None and found:
+        write_section("fashion", section(exact, found))
+
+
 def main() -> int:
     """Status 1 where a method does not beat rounding."""
     arguments = parsed()
@@ -229,15 +236,16 @@ def main() -> int:
         if float_kept(results) is None:
             write(results / FLOAT_FILE, study.float_result(NETWORK))
         wanted = runs(arguments.methods, arguments.widths, arguments.seeds)
-        run_missing(opened, arguments.folder, arguments.work, results, wanted, jobs=arguments.jobs)
+        for _ in run_missing(opened, arguments.folder, arguments.work, results, wanted, jobs=arguments.jobs):
+            if arguments.write:
+                write_page(results)
     exact, found = float_kept(results), list(all_kept(results))
     if exact is None or not found:
         print("there is no result yet", file=sys.stderr)
         return 1
-    lines = section(exact, found)
-    print("\n".join(lines))
+    print("\n".join(section(exact, found)))
     if arguments.write:
-        write_section("fashion", lines)
+        write_page(results)
     return show("Training against rounding, points", figures(found))
 
 

@@ -240,8 +240,13 @@ def _run(run: RunConfig, work: Path) -> RunResult:
     return _studies[0].run(run, work)
 
 
-def run_missing(opener: Opener, data: Path, work: Path, results: Path, runs: Sequence[RunConfig], *, jobs: int) -> None:
-    """Compute the runs that `results` has not, `jobs` at a time, in processes of one thread; keep each at once."""
+def run_missing(
+    opener: Opener, data: Path, work: Path, results: Path, runs: Sequence[RunConfig], *, jobs: int
+) -> Iterator[RunResult]:
+    """Compute the runs that `results` has not, `jobs` at a time, in processes of one thread.
+
+    Each is yielded once it is kept.
+    """
     waiting = [run for run in runs if kept(results, run) is None]
     print(f"{len(runs) - len(waiting)} of {len(runs)} runs are there", file=sys.stderr)
     if not waiting:
@@ -253,6 +258,7 @@ def run_missing(opener: Opener, data: Path, work: Path, results: Path, runs: Seq
             result = done.result()
             write(results / result.config.name, result)
             print(f"{result.config.name}: {result.report.trained:.3f} in {result.seconds:.0f} s", file=sys.stderr)
+            yield result
 
 
 def write(path: Path, record: BaseModel) -> None:
