@@ -14,6 +14,7 @@ from api.measurements import NewMeasurement
 from api.problems import add_problem_handlers
 from api.routes import (
     artifacts,
+    bundles,
     datasets,
     example,
     health,
@@ -35,7 +36,9 @@ from core.store.artifacts import ArtifactStore
 from core.store.database import Enqueue, Sessions
 from frontend.pages import pages_router
 
-_ROUTERS = (models, datasets, jobs, measurements, policies, reports, artifacts, offers, example, session, health)
+_ROUTERS = (
+    models, datasets, jobs, measurements, policies, reports, artifacts, bundles, offers, example, session, health,
+)  # fmt: skip
 _DESCRIPTION = "Finds how few bits each layer of a neural network needs on given hardware."
 
 

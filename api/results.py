@@ -17,27 +17,37 @@ from core.store.tables import Candidate, Measurement
 
 _BY_LAYER = ("weights", "measured_weights", "weights_standard_errors", "perturbations")
 _BY_TENSOR = ("activations", "measured_activations", "activations_standard_errors")
+_NOT_IN_ROWS = ("dominated", "training", "speed", "measurements")
 _SPLIT_WORDS = {True: "select and report are one", False: "select and report are apart"}
 
 
 def candidates_of(session: Session, owner: UUID, job_id: UUID) -> list[CandidateAnswer]:
     """All candidates of a job by slot."""
-    trainings = {task.point: task.result for task in JobRepository(session, owner).results(job_id, "finetune")}
+    trainings, exports = (_by_point(session, owner, job_id, stage) for stage in ("finetune", "export"))
     measurements = MeasurementRepository(session, owner).of_job(job_id)
     rows = CandidateRepository(session, owner).of_job(job_id)
     return [
-        candidate_answer(row, (trainings.get(row.point) or {}).get("training"), measurements.get(row.id, ()))
+        candidate_answer(
+            row, trainings.get(row.point, {}).get("training"), exports.get(row.point, {}).get("speed"),
+            measurements.get(row.id, ()),
+        )
         for row in rows
-    ]
+    ]  # fmt: skip
 
 
-def candidate_answer(row: Candidate, training: Json | None, measurements: Sequence[Measurement]) -> CandidateAnswer:
+def _by_point(session: Session, owner: UUID, job_id: UUID, stage: str) -> dict[int | None, Json]:
+    return {task.point: task.result or {} for task in JobRepository(session, owner).results(job_id, stage)}
+
+
+def candidate_answer(
+    row: Candidate, training: Json | None, speed: Json | None, measurements: Sequence[Measurement]
+) -> CandidateAnswer:
     """A row as JSON. Dominated is what was measured and does not stand on the front."""
-    names = [name for name in CandidateAnswer.model_fields if name not in ("dominated", "training", "measurements")]
+    names = [name for name in CandidateAnswer.model_fields if name not in _NOT_IN_ROWS]
     dominated = None if row.on_front is None or row.measured is None else not row.on_front
     record = {name: value for name, value in (training or {}).items() if name != "history"}  # a row has its own
     return CandidateAnswer(
-        **{name: getattr(row, name) for name in names}, dominated=dominated, training=record or None,
+        **{name: getattr(row, name) for name in names}, dominated=dominated, training=record or None, speed=speed,
         measurements=[MeasurementAnswer.model_validate(measurement) for measurement in measurements],
     )  # fmt: skip
 

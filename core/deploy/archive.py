@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+Chunks = Callable[[], Iterable[bytes]]
+
 _TEXT = frozenset({".c", ".csv", ".h", ".json", ".py", ".txt", ""})
 _TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can hold
 _UNIX, _MODE = 3, 0o100644 << 16
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in an archive. `content`: its bytes, or what opens a stream of them."""
+    """A file in an archive. `content`: its bytes, or what gives them piece by piece, `size_bytes` in all."""
 
     name: str
-    content: bytes | AbstractContextManager[IO[bytes]]
+    content: bytes | Chunks
     size_bytes: int = 0
 
 
@@ -37,8 +36,9 @@ def write_zip(target: IO[bytes], entries: Iterable[Entry]) -> None:
                 archive.writestr(info, entry.content)
                 continue
             info.file_size = entry.size_bytes
-            with entry.content as source, archive.open(info, "w") as sink:
-                shutil.copyfileobj(source, sink, CHUNK)
+            with archive.open(info, "w") as sink:
+                for chunk in entry.content():
+                    sink.write(chunk)
 
 
 def read_zip(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:
