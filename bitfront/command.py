@@ -70,6 +70,13 @@ def quantize(
             help="JSON or TOML with parts of a job, such as [training]: the recipe; what is typed wins over it",
         ),
     ] = None,
+    policy: Annotated[
+        list[str],
+        typer.Option(
+            help="file with a policy to evaluate beside the front: policy.json, HAQ's .npy, HAWQ's bit_config "
+            "(FILE:NAME for one of several), AIMET's encodings; may be given several times",
+        ),
+    ] = [],  # noqa: B006
     architecture: Architecture = None,
     preprocessing: Annotated[
         Path | None, typer.Option(exists=True, help="JSON: scale, mean, std, channel_order, size")
@@ -84,7 +91,7 @@ def quantize(
     request = QuantizeRequest(
         model=model, data=data, out=out, targets=target, points=points, method=method, settings=setting,
         insert_normalisation=insert_normalisation, strategy=strategy, metric=metric, epochs=epochs,
-        bits=parse_bits(bits) if bits else (), at_most=at_most, job=job, architecture=architecture,
+        bits=parse_bits(bits) if bits else (), at_most=at_most, job=job, policies=policy, architecture=architecture,
         preprocessing=preprocessing, seed=seed, processes=processes, device=device,
     )  # fmt: skip
     quantize_locally(request, console)

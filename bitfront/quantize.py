@@ -17,6 +17,7 @@ from rich.table import Table
 
 from bitfront.job_body import check, completed, method_words, read_job_file
 from bitfront.local_run import LocalRun
+from bitfront.own_policies import read_policies, with_policies
 from core.data.preprocessing import Preprocessing
 from core.errors import Conflict, InvalidSpecification
 from core.graph.inventory import Inventory
@@ -47,6 +48,7 @@ class QuantizeRequest:
     at_most: float | None = None
     insert_normalisation: bool = False
     job: Path | None = None
+    policies: list[str] = field(default_factory=list)
     architecture: str | None = None
     preprocessing: Path | None = None
     seed: int | None = None
@@ -63,8 +65,11 @@ def quantize_locally(request: QuantizeRequest, console: Console, specification: 
         raise Conflict(f"{request.out} is not empty", hint="name another folder with --out, or empty this one")
     model, dataset = _model_input(request), _dataset_input(request)
     specification = specification or _specification(request, model)
-    check(specification, _inventory(request))
-    for line in method_words(specification):
+    inventory = _inventory(request)
+    policies = list(read_policies(request.policies, inventory))
+    specification = with_policies(specification, policies)
+    check(specification, inventory)
+    for line in (*method_words(specification), *(note for each in policies for note in each.notes)):
         console.print(line, markup=False, highlight=False)
     run = LocalRun(specification, model, dataset, request.out / WORK_FOLDER, request.device)
     with _StageBars(run.tasks, console) as bars:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from bitfront.job_body import check, completed, method_words, read_job_file
+from bitfront.own_policies import read_policies, with_policies
 from bitfront.quantize import QuantizeRequest, _specification
 from core.catalogue import load_catalogue
-from core.errors import InvalidSpecification
+from core.errors import InvalidInput, InvalidSpecification
 from core.jobs.specification import JobSpecification
 from core.jobs.task import ModelInput
 from tests.api.served import inventory
@@ -106,3 +107,22 @@ def test_a_method_is_introduced_with_its_paper_and_what_was_reconstructed() -> N
     title, notes = method_words(typed(method="hadq"))
     assert "Electronics 2025" in title
     assert notes.startswith("Reconstruction: Only the paper's abstract is public.")
+
+
+def test_policies_come_from_files_and_from_one_of_several_configs(tmp_path: Path) -> None:
+    list_of_pairs, several = tmp_path / "haq.txt", tmp_path / "bit_config.py"
+    list_of_pairs.write_text("[[8, -1], [4, 3], [2, 6]]")
+    bits = {"stem": {"weights": 4, "activations": 4}}
+    several.write_text(f"configs = {{'a': {bits!r}, 'b': {bits!r}}}")
+    (found,) = read_policies([str(list_of_pairs)], inventory())
+    job = with_policies(typed(), [found])
+    assert job.policies == (found.policy,)
+    assert job.policies[0].layers["left"].activations == 6
+    for given, told in (
+        (f"{several}:a", "no policy that is known"),
+        (f"{several}:c", "there is no 'c'"),
+        (str(several), "it has to be said which"),
+        ("nowhere.npy", "there is no file nowhere.npy"),
+    ):
+        with pytest.raises(InvalidInput, match=told):
+            list(read_policies([given], inventory()))

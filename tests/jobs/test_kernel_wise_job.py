@@ -19,6 +19,7 @@ from method_cases import granularities
 from small_networks import Silent
 
 from core.catalogue import load_catalogue
+from core.deploy.foreign.read import read_policy
 from core.deploy.onnx_qdq import export_onnx_qdq
 from core.deploy.packed_reader import read_packed
 from core.errors import InvalidSpecification
@@ -156,6 +157,9 @@ def test_they_are_calibrated_trained_and_exported(job: Job) -> None:
         parity = job.results["export", point]["parity"]
         assert parity["comparisons"][0]["agreement"] == 1
         assert parity["promised_bytes"] == parity["packed"]["policy_bytes"]
+        assert "QONNX has no form" in parity["refused"]["model.qonnx.onnx"]
+        assert not job.file(point, "model.qonnx.onnx").exists()
+        assert read_policy(job.file(point, "tensorrt.json").read_bytes(), job.loaded.inventory).policy == policy
         file = read_packed(job.file(point, "model.packed.safetensors"))
         for name, layer in policy.layers.items():
             assert file[name].bits.tolist() == list(np.broadcast_to(layer.weights, file[name].bits.shape))

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from safetensors.torch import load_file
 from torch.fx import GraphModule
 
+from core.deploy.foreign.files import AIMET, HAQ, HAWQ, QONNX, TENSORRT, write_foreign_files
 from core.deploy.integer_files import C_SOURCE, INTEGER_ONNX, write_integer_files
 from core.deploy.measured_speed import MeasuredSpeed, measure_speed
 from core.deploy.onnx_qdq import export_onnx_qdq
@@ -26,7 +27,9 @@ _WRITTEN, _COMPARED = 0.25, 0.9  # shares of the stage's time
 
 
 def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
-    """Result: `parity` and `speed`; files: ONNX QDQ, ONNX and C of integers, packed, the policy, both reports."""
+    """Result: `parity` and `speed`; files: ONNX QDQ, ONNX and C of integers, packed, the policy, both reports, and
+    those for other tools. What has no form in a format is no file; `parity.refused` says why.
+    """
     policy = inputs.policy
     if policy is None:
         return TaskOutput(result=EMPTY)
@@ -34,7 +37,9 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     directory = inputs.task.directory
     reporter.progress(0.05, "writing the files")
     packed = _write(inputs, model, policy, directory)
+    refused = write_foreign_files(model, inputs.inventory, policy, directory)
     parity = _compare(inputs, model, policy, packed, reporter)
+    parity = parity.model_copy(update={"refused": {**parity.refused, **refused}})
     _write_record(parity, directory / "parity.json")
     reporter.progress(_COMPARED, "measuring speed")
     speed = measure_speed(inputs.loaded, inputs.calibration, policy, directory / QDQ)
@@ -52,6 +57,11 @@ _FILES = [
     OutputFile(name=C_SOURCE, path=C_SOURCE, kind="c-source", media_type="application/zip"),
     OutputFile(name="policy.json", path="policy.json", kind="policy-json", media_type="application/json"),
     OutputFile(name="policy.csv", path="policy.csv", kind="policy-csv", media_type="text/csv"),
+    OutputFile(name=QONNX, path=QONNX, kind="qonnx"),
+    OutputFile(name=TENSORRT, path=TENSORRT, kind="tensorrt", media_type="application/json"),
+    OutputFile(name=AIMET, path=AIMET, kind="aimet", media_type="application/json"),
+    OutputFile(name=HAQ, path=HAQ, kind="policy-haq"),
+    OutputFile(name=HAWQ, path=HAWQ, kind="policy-hawq", media_type="application/json"),
     OutputFile(name="parity.json", path="parity.json", kind="parity", media_type="application/json"),
     OutputFile(name="speed.json", path="speed.json", kind="speed", media_type="application/json"),
 ]

@@ -59,5 +59,5 @@ function median(values) {
 // Bytes on disk: checkpoints with optimizer state, trained weights, and the exported files of every candidate.
 export function disk(specification, model) {
   if (!model?.total_parameters) return null;
-  return slots(specification) * model.total_parameters * (specification.training ? 4 * 4 + 2 : 2);
+  return slots(specification) * model.total_parameters * ((specification.training ? 4 * 4 : 0) + 7); // QONNX keeps weights as floats
 }
