@@ -19,7 +19,7 @@ from core.deploy.integer_weight import IntegerWeight
 
 # Sums are kept in fractions of input step times weight step, so that at few bits the bias, and the level zero of a
 # weight grid without one, are not rounded to whole steps.
-FRACTION_BITS = 16
+FRACTION_BITS = 24
 MINIMUM_OFFSET_BITS = 4
 
 
@@ -47,6 +47,8 @@ def _integer_layer(
     shape = _output_shape(module, facts.shape, len(codes))
     bias = np.zeros(len(codes)) if layer.bias is None else layer.bias.astype(np.float64)
     codes = np.where((scale == 0).reshape(-1, *[1] * (codes.ndim - 1)), 0, codes).astype(np.int32)
+    if weight.levels is None:
+        codes, lowest = _centred(codes, scale, lowest)
     scale = _usable(scale, float(term.scale.reshape(-1)[0]), bias)
     largest = max(abs(facts.low - term.zero), abs(facts.high - term.zero))
     place = _Place(module, groups, float(term.scale.reshape(-1)[0]), beta, largest, facts.shape)
@@ -142,6 +144,16 @@ def _channels_first(weight: IntegerWeight, groups: int) -> Codes:
     inputs, per_group, *kernel = weight.codes.shape
     parts = weight.codes.reshape(groups, inputs // groups, per_group, *kernel).swapaxes(1, 2)
     return np.ascontiguousarray(parts.reshape(groups * per_group, inputs // groups, *kernel))
+
+
+def _centred(codes: Codes, scale: Doubles, lowest: Doubles) -> tuple[Codes, Doubles]:
+    """The same weights with codes around zero, so that less than a step of the offset is left.
+
+    Small sums leave room for a fine `shift`, to whose steps the rest of the offset is rounded.
+    """
+    steps = np.rint(np.divide(lowest, scale, out=np.zeros_like(lowest), where=scale != 0))
+    moved = codes + steps.astype(np.int32).reshape(-1, *[1] * (codes.ndim - 1))
+    return moved.astype(np.int32), lowest - steps * scale
 
 
 def _per_output(values: NDArray[Any], weight: IntegerWeight, groups: int) -> Doubles:
