@@ -169,6 +169,45 @@ model.integer.onnx
 Integer operators only between the image and the scores. Run it as model.onnx; the input is called `image`.
 Slower than model.onnx on a processor, and the same integers on whatever runs it.
 """,
+    "model.qonnx.onnx": """\
+model.qonnx.onnx
+----------------
+QONNX, for FINN, hls4ml and Brevitas; onnxruntime has no Quant. The batch is free, and those tools want a number.
+
+    pip install qonnx
+    python -c "
+    import numpy
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+    model = ModelWrapper('model.qonnx.onnx')
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    model = model.transform(InferShapes())
+    name = model.graph.input[0].name
+    image = numpy.zeros(model.get_tensor_shape(name), 'float32')
+    print(execute_onnx(model, {name: image}))"
+""",
+    "tensorrt.json": """\
+tensorrt.json
+-------------
+`layers` has the precision to set on each layer, `tensors` the range for ITensor.set_dynamic_range.
+""",
+    "aimet.encodings.json": """\
+aimet.encodings.json
+--------------------
+Quantization overrides for Qualcomm's converters, for the float network with batch norms folded.
+""",
+    "policy.haq.npy": """\
+policy.haq.npy
+--------------
+numpy.load('policy.haq.npy'): weight and activation bits of each layer in order; -1 stays float.
+""",
+    "policy.hawq.json": """\
+policy.hawq.json
+----------------
+A bit_config for HAWQ's quantized ResNets.
+""",
     "model.packed.safetensors": """\
 model.packed.safetensors
 ------------------------

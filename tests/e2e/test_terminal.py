@@ -82,6 +82,7 @@ def test_quantize_never_writes_into_a_folder_with_something_in_it(quantized: Pat
         (["--bits", "many"], "2-8"),
         (["--bits", "9"], "weights"),
         (["--setting", "magic=1"], "it has nothing to set"),
+        (["--policy", "nowhere.npy"], "there is no file nowhere.npy"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(tmp_path: Path, arguments: list[str], said: str) -> None:
