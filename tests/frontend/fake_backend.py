@@ -150,6 +150,7 @@ def report(job_id: str) -> Json:
 def artifacts(job_id: str) -> list[Json]:
     kinds = {
         "onnx-qdq": "model.onnx",
+        "onnx-integer": "model.integer.onnx",
         "packed": "model.packed.safetensors",
         "policy-json": "policy.json",
         "policy-csv": "policy.csv",
@@ -191,6 +192,7 @@ def make_app(empty: bool = False) -> FastAPI:
     app.get("/jobs/{job_id}/report")(report)
     app.get("/jobs/{job_id}/events")(lambda: Response(EVENTS, media_type="text/event-stream"))
     app.get("/jobs/{job_id}/figures/{name}.json")(drawn)
+    app.get("/candidates/{candidate_id}/bundle")(lambda: Response(b"PK", media_type="application/zip"))
     app.post("/jobs")(refuse)
     app.post("/policies/convert")(convert)
     app.post("/candidates/{candidate_id}/measurements")(measure)

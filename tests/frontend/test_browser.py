@@ -104,6 +104,32 @@ def test_a_click_pins_a_second_one_compares_and_the_address_keeps_both(watched: 
     expect(page.locator("#front .xtitle")).to_contain_text("Size (kB")
 
 
+def test_the_card_tells_how_the_files_compare_how_fast_they_are_and_gives_all_in_one(
+    watched: Watched, site: str
+) -> None:
+    page = watched.page
+    open_job(page, site, SMALL)
+    page.get_by_role("button", name="point-2", exact=True).click()
+    page.locator("#card details.parity summary").click()
+    row = "#card [data-comparison='{}']".format
+    expect(page.locator(row("qdq-training"))).to_contain_text("same prediction on 99.89 % of 1000 images")
+    expect(page.locator(row("executor-training"))).to_contain_text("99.810 % of activation codes equal")
+    expect(page.locator(row("executor-deploy"))).to_contain_text("equal to the bit on 48 images")
+    expect(page.locator(row("executor-deploy"))).to_contain_text("what executor-deploy means")
+    expect(page.locator(f"{row('integer-onnx-executor')} .bad")).to_contain_text("9999 of 10000 outputs equal")
+    expect(page.locator(row("compiled-executor"))).to_contain_text("no C compiler")
+    expect(page.locator("#card details.parity li")).to_contain_text("<img src=x")
+    speed = page.locator("#card details.speed")
+    expect(speed.locator("summary .chip")).to_have_text("measured")
+    speed.locator("summary").click()
+    expect(speed).to_contain_text("Fewer than 8 bits bring no speed on this device")
+    expect(speed).to_contain_text("A processor, 1 thread, batch of 1, 57 runs each")
+    with page.expect_download() as download:
+        page.locator("#card a[data-kind=bundle]").click()
+    assert download.value.suggested_filename == "point-2.bundle.zip"
+    assert (watched.complaints, watched.violations()) == ([], [])
+
+
 def test_clicking_a_mark_of_the_front_pins_it(watched: Watched, site: str) -> None:
     page = watched.page
     open_job(page, site, SMALL)

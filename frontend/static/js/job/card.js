@@ -2,9 +2,10 @@
 import { bitCell, chip, fill, h } from "../dom.js";
 import { digits, isNumber, percent, points, quantity, signed } from "../format.js";
 import { averageBits, calibrated, cost, final, mean, named } from "./reading.js";
+import { parityWords, speedWords } from "./parity.js";
 import { trainingWords } from "./training.js";
 
-const KINDS = { "onnx-qdq": "ONNX", packed: "Packed", "policy-json": "Policy JSON", "policy-csv": "Policy CSV", parity: "Parity", bundle: "Bundle" };
+const KINDS = { "onnx-qdq": "ONNX", "onnx-integer": "Integer ONNX", packed: "Packed", "c-source": "C", qonnx: "QONNX", tensorrt: "TensorRT", aimet: "AIMET", "policy-json": "Policy JSON", "policy-csv": "Policy CSV", "policy-haq": "HAQ", "policy-hawq": "HAWQ", parity: "Parity", speed: "Speed" };
 const FLOAT_BYTES = 4;
 
 export function showCard(root, { picked, other, why, pinned, data, choices, measurements }) {
@@ -26,7 +27,7 @@ function single(candidate, why, pinned, data, choices, measurements) {
     pinned ? null : h("p", { class: "muted small" }, why),
     candidate.problem ? h("div", { class: "notice bad" }, h("strong", {}, candidate.problem.title), h("p", {}, candidate.problem.detail), h("p", {}, candidate.problem.hint)) : null,
     h("dl", { class: "big" }, accuracyRows(candidate, data), latencyRows(candidate, data, choices.target), sizeRows(candidate, data)),
-    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate),
+    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), speedWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate),
     h("p", { class: "muted small" }, pinned ? "Pick a second point to see the difference." : "Click a point, or its name in the table, to pin it."),
   ];
 }
@@ -77,16 +78,11 @@ function certificateWords(candidate) {
   return h("p", { class: "small muted" }, `${sure}${found.rechecked ? ", re-checked in integers" : ""}.`);
 }
 
-function parityWords(candidate) {
-  const found = candidate.parity;
-  if (!found) return null;
-  return h("p", { class: "small" }, `The ONNX file was run: onnxruntime agrees with the trained model on ${percent(found.agreement)} of ${found.samples ?? "the"} images, largest difference ${digits(found.max_abs_difference)}; accuracy ${percent(found.accuracy_onnx)}.`);
-}
-
 function fileButtons(candidate, data) {
   const files = Object.keys(KINDS).flatMap((kind) => data.artifacts.filter((file) => file.candidate_id === candidate.id && file.kind === kind));
   if (!files.length) return candidate.problem ? null : h("p", { class: "small muted" }, "Files appear once the point is exported.");
-  return h("div", { class: "files-row" }, files.map((file) => h("a", { class: `button small${file.kind === "onnx-qdq" ? " primary" : ""}`, href: `/artifacts/${file.id}`, download: file.filename, title: `${file.filename}, ${quantity("size", file.size_bytes)}`, data: { kind: file.kind } }, KINDS[file.kind])));
+  const bundle = candidate.state === "exported" ? h("a", { class: "button small", href: `/candidates/${candidate.id}/bundle`, download: `${candidate.name}.bundle.zip`, title: "all files, parity, figures, hashes, how to run each, and the job that makes it again", data: { kind: "bundle" } }, "Bundle") : null;
+  return h("div", { class: "files-row" }, bundle, files.map((file) => h("a", { class: `button small${file.kind === "onnx-qdq" ? " primary" : ""}`, href: `/artifacts/${file.id}`, download: file.filename, title: `${file.filename}, ${quantity("size", file.size_bytes)}`, data: { kind: file.kind } }, KINDS[file.kind])));
 }
 
 function difference(a, b, data, choices) {
