@@ -127,6 +127,8 @@ def test_the_card_tells_how_the_files_compare_how_fast_they_are_and_gives_all_in
     with page.expect_download() as download:
         page.locator("#card a[data-kind=bundle]").click()
     assert download.value.suggested_filename == "point-2.bundle.zip"
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate(WIDER) <= 0
     assert (watched.complaints, watched.violations()) == ([], [])
 
 

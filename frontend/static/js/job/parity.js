@@ -9,25 +9,27 @@ export function parityWords(candidate) {
   if (!found?.comparisons) return null;
   return [h("p", { class: "small" }, summary(found)),
     h("details", { class: "parity" }, h("summary", {}, "Parity report"),
-      h("div", { class: "scroll" }, h("table", { class: "tight" }, h("caption", { class: "visually-hidden" }, `Parity of the files of ${candidate.name}`),
-        heads("Comparison", "Result", "What it means"), h("tbody", {}, found.comparisons.map(comparisonRow)))),
+      h("div", { class: "scroll" }, h("table", { class: "told" }, h("caption", { class: "visually-hidden" }, `Parity of the files of ${candidate.name}`),
+        heads("Comparison, and what it means", "Result"), h("tbody", {}, found.comparisons.map(comparisonRow)))),
       sizeTable(found), refusals(found))];
 }
 
 const heads = (...words) => h("thead", {}, h("tr", {}, words.map((word) => h("th", { scope: "col" }, word))));
 
+const explained = (title, meaning) => h("th", { scope: "row" }, title, h("p", { class: "why" }, meaning));
+
 function summary(found) {
   const qdq = found.comparisons.find((one) => one.name === "qdq-training");
   const integers = found.comparisons.find((one) => one.name === "executor-training");
-  const words = [`Every file was run. ONNX agrees with the trained model on ${percent(qdq?.agreement)} of ${qdq?.images} images, largest difference ${digits(qdq?.max_abs_difference)}; accuracy ${percent(qdq?.accuracy)}.`];
+  const words = [`The files were run. ONNX agrees with the trained model on ${percent(qdq?.agreement)} of ${qdq?.images} images, largest difference ${digits(qdq?.max_abs_difference)}; accuracy ${percent(qdq?.accuracy)}.`];
   if (integers && !integers.skipped) words.push(`Integers alone agree on ${percent(integers.agreement)} of ${integers.images}.`);
   return words.join(" ");
 }
 
 function comparisonRow(one) {
   const bad = !one.skipped && EXACT.has(one.name) && one.outputs_equal !== one.outputs;
-  return h("tr", { data: { comparison: one.name } }, h("th", { scope: "row" }, one.title),
-    h("td", { class: one.skipped ? "muted" : bad ? "bad" : "" }, one.skipped ? `Not compared: ${one.skipped}.` : resultWords(one)), h("td", { class: "muted" }, one.meaning));
+  return h("tr", { data: { comparison: one.name } }, explained(one.title, one.meaning),
+    h("td", { class: one.skipped ? "muted" : bad ? "bad" : "" }, one.skipped ? `Not compared: ${one.skipped}.` : resultWords(one)));
 }
 
 function resultWords(one) {
@@ -42,8 +44,8 @@ function resultWords(one) {
 
 function sizeTable(found) {
   if (!found.files?.length) return null;
-  return h("div", { class: "scroll" }, h("table", { class: "tight" }, h("caption", { class: "visually-hidden" }, "Bytes of the files"), heads("File", "Bytes", "Promised", "Why they differ"),
-    h("tbody", {}, found.files.map((file) => h("tr", {}, h("th", { scope: "row" }, file.name), h("td", { class: "number" }, quantity("size", file.file_bytes)), h("td", { class: "number" }, quantity("size", file.promised_bytes)), h("td", { class: "muted" }, file.note))))));
+  return h("div", { class: "scroll" }, h("table", { class: "told" }, h("caption", { class: "visually-hidden" }, "Bytes of the files"), heads("File, and why it differs", "Bytes", "Promised"),
+    h("tbody", {}, found.files.map((file) => h("tr", {}, explained(file.name, file.note), h("td", { class: "number" }, quantity("size", file.file_bytes)), h("td", { class: "number" }, quantity("size", file.promised_bytes)))))));
 }
 
 function refusals(found) {
