@@ -93,7 +93,7 @@ def speed_notes(medians: Mapping[NetworkName, float], instructions: tuple[str, .
         notes = [f"With 8 bits everywhere the network runs {gain:.1f} times as fast as in float on this device."]
     else:
         why = "" if instructions else ", which has no instructions for products of 8-bit integers"
-        notes = [f"8 bits bring no speed over float on this device{why}: {1 / gain:.2f} times the time."]
+        notes = [f"On this device{why}, 8 bits bring this network no speed over float: {1 / gain:.1f} times the time."]
     if "this point" in medians:
         notes.append(_of_fewer_bits(medians["this point"] / medians["8 bits"]))
     return notes

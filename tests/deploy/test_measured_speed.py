@@ -39,6 +39,6 @@ def test_the_sentences_follow_the_medians() -> None:
     assert "3.0 times as fast" in faster[0]
     assert "takes" not in faster[1]
     slower = speed_notes({"float": 1e-3, "8 bits": 1e-3, "this point": 2e-3}, ())
-    assert "no speed over float" in slower[0]
+    assert "bring this network no speed over float" in slower[0]
     assert "no instructions" in slower[0]
     assert "2.0 times as long" in slower[1]

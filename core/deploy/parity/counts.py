@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from core.deploy.parity.records import SiteCodes
 Scores = NDArray[np.floating[Any]]
 Codes = NDArray[np.int32]
 Levels = NDArray[np.int64]
+OPERAND_SUFFIX = "_residual"  # of a site at a join, see SiteGrid
 
 
 @dataclass
@@ -94,13 +95,18 @@ class CodeCounts:
         levels = self.levels.get(site)
         return codes.astype(np.int64) if levels is None else np.searchsorted(levels, codes)
 
-    def summary(self) -> SiteCodes | None:
+    def summaries(self) -> dict[str, SiteCodes | None]:
+        """As fields of a Comparison: tensors that layers read, and operands of sums with their much finer steps."""
+        operands = {site for site in self.by_site if site.endswith(OPERAND_SUFFIX)}
+        return {"codes": self._summary(self.by_site.keys() - operands), "operand_codes": self._summary(operands)}
+
+    def _summary(self, sites: Set[str]) -> SiteCodes | None:
         """None where nothing was counted."""
-        if not self.by_site:
+        if not sites:
             return None
-        total, equal, near = (sum(counts[part] for counts in self.by_site.values()) for part in range(3))
-        worst = min(sorted(self.by_site), key=lambda site: self.by_site[site][1] / self.by_site[site][0])
+        total, equal, near = (sum(self.by_site[site][part] for site in sites) for part in range(3))
+        worst = min(sorted(sites), key=lambda site: self.by_site[site][1] / self.by_site[site][0])
         return SiteCodes(
-            sites=len(self.by_site), codes=total, equal=equal / total, within_one_step=near / total, worst_site=worst,
+            sites=len(sites), codes=total, equal=equal / total, within_one_step=near / total, worst_site=worst,
             worst_equal=self.by_site[worst][1] / self.by_site[worst][0],
         )  # fmt: skip

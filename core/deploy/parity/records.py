@@ -45,7 +45,7 @@ class _Record(BaseModel):
 
 
 class SiteCodes(_Record):
-    """The codes of all activation quantizers, the image's included."""
+    """The codes of activation quantizers, the image's included."""
 
     sites: int
     codes: int
@@ -75,7 +75,11 @@ class Comparison(_Record):
     not_finite: int = Field(default=0, description="outputs that are infinite or NaN in either")
     accuracy: float | None = Field(default=None, description="of the export, on these images")
     accuracy_against: float | None = Field(default=None, description="of what it is compared with, on the same images")
-    codes: SiteCodes | None = None
+    codes: SiteCodes | None = Field(default=None, description="of the tensors that layers read")
+    operand_codes: SiteCodes | None = Field(
+        default=None,
+        description="of the operands of sums: at 16 bits a step is so fine that one step of a layer's input is many",
+    )
 
 
 class FileSize(_Record):

@@ -217,7 +217,11 @@ def _files(exported: Exported) -> tuple[FileSize, ...]:
     source = integers.c_source
     if source is not None:
         note = f"constants in memory, tables and biases included; {source.arena_bytes} more bytes for tensors"
-        files.append(FileSize(name=C_SOURCE, file_bytes=source.constant_bytes, promised_bytes=promised, note=note))
+        files.append(
+            FileSize(
+                name=f"{C_SOURCE} (constants)", file_bytes=source.constant_bytes, promised_bytes=promised, note=note
+            )
+        )
     return tuple(files)
 
 
@@ -229,6 +233,6 @@ def _comparison(watched: _Watched, missing: Mapping[SideName, str], *, comparabl
         return Comparison(name=watched.name, title=title, meaning=meaning, skipped=why)
     of_scores = comparable or watched.name not in ("executor-training", "qdq-deploy")
     return Comparison(
-        name=watched.name, title=title, meaning=meaning, codes=watched.codes.summary(),
+        name=watched.name, title=title, meaning=meaning, **watched.codes.summaries(),
         **watched.outputs.figures(of_scores=of_scores),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from core.deploy.parity.counts import Codes, Scores
 
 SideName = Literal["training", "qdq", "executor", "deploy", "integer-onnx", "compiled"]
 MAC_LIMITS: Mapping[SideName, float] = {
-    "executor": 1e11, "integer-onnx": 2e10, "compiled": 5e9, "deploy": 2e9
+    "executor": 1e11, "integer-onnx": 1e10, "compiled": 2.5e9, "deploy": 2e9
 }  # fmt: skip
 LEAST_IMAGES = 8
 
