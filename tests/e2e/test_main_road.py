@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +116,26 @@ def test_the_downloaded_model_has_the_accuracy_on_the_page(page: Page, downloads
     assert found["qdq-training"]["agreement"] > 0.995
     assert accuracy == pytest.approx(found["qdq-training"]["accuracy"], abs=0.002)
     assert found["executor-deploy"]["outputs_equal"] == found["executor-deploy"]["outputs"] > 0
+
+
+def test_the_bundle_holds_the_files_and_its_job_makes_the_same_point_again(
+    page: Page, installation: str, finished_example: str, downloads: dict[str, Path], tmp_path: Path
+) -> None:
+    with page.expect_download() as download:
+        page.locator("#card a[data-kind='bundle']").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        archive.extractall(tmp_path)
+    folder = tmp_path / "point-3"
+    assert (folder / "model.onnx").read_bytes() == downloads["onnx-qdq"].read_bytes()
+    sums = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False)
+    assert sums.returncode == 0
+    body = json.loads((folder / "job.json").read_text())
+    again = httpx.post(f"{installation}/jobs", json=body).raise_for_status().json()
+    assert wait_for_end(installation, again["id"])["state"] == "succeeded"
+    files = httpx.get(f"{installation}/jobs/{again['id']}/artifacts").json()["items"]
+    hashes = {file["filename"]: file["sha256"] for file in files}
+    for name in ("policy.json", "model.onnx", "model.packed.safetensors"):
+        assert hashes[f"own-1.{name}"] == hashlib.sha256((folder / name).read_bytes()).hexdigest(), name
 
 
 def test_the_front_has_five_points_with_different_bit_maps(installation: str, finished_example: str) -> None:
