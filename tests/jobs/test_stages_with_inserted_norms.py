@@ -99,3 +99,17 @@ def test_a_point_is_evaluated_trained_and_exported(results: tuple[dict[str, Any]
     assert len(found["finetune"]["training"]["history"]) == 1
     assert found["export"]["parity"]["comparisons"][0]["agreement"] == 1
     onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def test_an_export_leaves_every_file_and_both_reports(results: tuple[dict[str, Any], Path]) -> None:
+    found, folder = results
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {
+        "model.onnx", "model.integer.onnx", "model.packed.safetensors", "model.c.zip", "policy.json", "policy.csv",
+        "parity.json", "speed.json",
+    }  # fmt: skip
+    assert json.loads((folder / "parity.json").read_text()) == found["export"]["parity"]
+    assert json.loads((folder / "speed.json").read_text()) == found["export"]["speed"]
+    assert found["export"]["speed"]["provenance"] == "measured"
+    exact = [each for each in found["export"]["parity"]["comparisons"] if each["name"] == "executor-deploy"]
+    assert exact[0]["outputs_equal"] == exact[0]["outputs"] > 0
