@@ -49,7 +49,9 @@ class QuantizerChoice(_Part):
         default="8/8", description="what the first and the last layer get; 8 bits is the usual convention"
     )
     residual_bits: Literal[8, 16] = Field(
-        default=16, description="width of the operands of additions in residual networks"
+        default=16,
+        description="width of the operands of additions in residual networks: 16 keeps them exact, "
+        "with 8 onnxruntime runs the convolutions around them in integers, about three times as fast",
     )
     settings: dict[Name, bool | int | float | str] = Field(
         default_factory=dict, max_length=50, description="what the method itself lets you set; see its card"
