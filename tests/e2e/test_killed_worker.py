@@ -260,7 +260,8 @@ def test_trainings_whose_worker_is_killed_end_as_unbroken_ones(workplace: Workpl
     job_id = run_again(workplace, unbroken, [FOUND, UNIFORM_2])
     attempt, children = training(workplace, job_id), children_of(workplace)
     workplace.workers[-1].kill()
-    workplace.wait(lambda: all(map(gone, children)), within_s=2)
+    workplace.workers[-1].wait(10)
+    workplace.wait(lambda: all(map(gone, children)), within_s=10)
     kept = attempt.epochs_kept(workplace)
     broken = {(task.stage, task.point) for task in workplace.tasks(job_id) if task.state == "running"}
     assert ("finetune", attempt.point) in broken
