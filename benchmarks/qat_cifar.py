@@ -39,12 +39,13 @@ COMMON: dict[str, Any] = {
     "augmentation": "flip-crop",
     "keep": "last",  # the float network has seen the images of `select`, which would speak for not training
 }
-BEST: dict[str, Any] = COMMON | {"epochs": 20}
+BEST: dict[str, Any] = COMMON | {"epochs": 8}
 COMPARED = ("dorefa", "pact", "lsq", "hadq", "dsq")
 PLAN: list[tuple[str, str, Widths]] = [
     *(("common", method, widths) for widths in ((4, 4), (3, 3), (2, 2)) for method in COMPARED),
     *(("common", method, widths) for widths in ((5, 5), (8, 8)) for method in ("dorefa", "pact", "lsq", "hadq")),
-    *(("best", "lsq", widths) for widths in ((4, 4), (3, 3), (2, 4))),
+    ("best", "lsq", (2, 4)),
+    ("best", "hadq", (4, 4)),
 ]
 RECIPES = {"common": COMMON, "best": BEST}
 
