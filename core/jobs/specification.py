@@ -75,6 +75,58 @@ class CalibrationChoice(_Part):
     )
 
 
+class PostTrainingChoice(_Part):
+    """What is done to a network without training it: before its ranges are taken, and to every candidate after."""
+
+    preset: Literal["chosen", "best"] = Field(
+        default="chosen",
+        description="chosen: what stands below; best: a short list is tried for every candidate, the best on select kept",
+    )
+    budget_s: float = Field(
+        default=120.0, gt=0, le=86_400, description="seconds for one candidate that the preset best tries its list in"
+    )
+    equalization: bool = Field(
+        default=False,
+        description="even out the ranges of channels across layers, which changes nothing in float; batch norms are "
+        "folded for it",
+    )
+    bias_absorption: bool = Field(
+        default=False, description="move what a ReLU always lets through into the next layer's bias; with equalization"
+    )
+    weight_splitting: float = Field(
+        default=0.0, ge=0, le=0.5, description="share of a layer's input channels to split where weights are largest"
+    )
+    activation_splitting: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="share of a layer's input channels to split where activations are largest",
+    )
+    rounding: Name = Field(
+        default="nearest", description="how weights are rounded: to the nearest level, or so that outputs change least"
+    )
+    iterations: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="steps of learned rounding for each layer or block; null: its own"
+    )
+    fisher: bool = Field(
+        default=False, description="weight a block's error by the squared gradient of the loss, as BRECQ offers"
+    )
+    bias_correction: Literal["none", "empirical", "analytic"] = Field(
+        default="none",
+        description="take back the mean shift of each channel that rounding caused: measured on images, or computed "
+        "from batch norms",
+    )
+    samples: int = Field(
+        default=512, ge=1, le=100_000, description="images of the train split that rounding and correction see"
+    )
+
+    @model_validator(mode="after")
+    def _absorbs_after_equalizing(self) -> PostTrainingChoice:
+        if self.bias_absorption and not self.equalization:
+            raise ValueError("bias absorption follows equalization; turn on both, or neither")
+        return self
+
+
 class SensitivityChoice(_Part):
     """How the loss of fewer bits is predicted."""
 
@@ -233,6 +285,7 @@ class JobSpecification(_Part):
     )
     quantizer: QuantizerChoice = QuantizerChoice()
     calibration: CalibrationChoice = CalibrationChoice()
+    post_training: PostTrainingChoice = PostTrainingChoice()
     sensitivity: SensitivityChoice = SensitivityChoice()
     search: SearchChoice = SearchChoice()
     training: TrainingChoice | None = TrainingChoice()
