@@ -80,7 +80,7 @@ class PostTrainingChoice(_Part):
 
     preset: Literal["chosen", "best"] = Field(
         default="chosen",
-        description="chosen: what stands below; best: a short list is tried for every candidate, the best on select kept",
+        description="chosen: what stands below; best: a short list is tried for each candidate, the best kept",
     )
     budget_s: float = Field(
         default=120.0, gt=0, le=86_400, description="seconds for one candidate that the preset best tries its list in"
