@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from api.downloads import Download
 from api.results import candidates_of, report_of
-from api.schemas import Json
 from core.deploy.archive import write_zip
-from core.deploy.bundle import Point, PointFile, Source, bundle_entries
+from core.deploy.bundle import Point, PointFile, Source, SourceFile, bundle_entries
 from core.errors import Conflict
+from core.figures.point_figures import point_figures, point_plots
 from core.jobs.specification import JobSpecification
 from core.policy import Policy
 from core.store.artifacts import ArtifactStore
@@ -27,10 +27,6 @@ from core.store.repositories.uploads import DatasetRepository, ModelRepository
 from core.store.tables import Candidate, Job
 
 CHUNK_BYTES = 1 << 20
-_FIGURES = (
-    "name", "origin", "costs", "size_bytes", "bit_operations", "predicted", "measured", "on_front", "certificate",
-    "training", "history", "speed",
-)  # fmt: skip
 
 
 def point_of(session: Session, owner: UUID, artifacts: ArtifactStore, candidate_id: UUID) -> Point:
@@ -40,16 +36,19 @@ def point_of(session: Session, owner: UUID, artifacts: ArtifactStore, candidate_
     if candidate.state != "exported" or not files:
         raise Conflict(f"the files of {candidate.name} are not written", hint="wait until the point is exported")
     job = JobRepository(session, owner).get(candidate.job_id).job
-    report = report_of(session, owner, job.id)
+    report = report_of(session, owner, job.id).model_dump(mode="json")
+    candidates = [each.model_dump(mode="json") for each in candidates_of(session, owner, job.id)]
+    (shown,) = (each for each in candidates if each["id"] == str(candidate.id))
     return Point(
         name=candidate.name,
         policy=Policy.model_validate(candidate.policy),
         specification=JobSpecification.model_validate(job.specification),
-        figures={**_figures(session, owner, candidate), "float": report.float, "splits": report.split_note},
-        provenance=report.provenance or {"seed": job.specification.get("seed", 0)},
+        figures=point_figures(shown, report),
+        provenance=report["provenance"] or {"seed": job.specification.get("seed", 0)},
         model=_model(session, owner, job),
         dataset=_dataset(session, owner, job),
         files=files,
+        plots=point_plots({"specification": job.specification}, candidates, report, shown),
     )
 
 
@@ -86,18 +85,14 @@ def _files(session: Session, owner: UUID, artifacts: ArtifactStore, candidate: C
     ]  # fmt: skip
 
 
-def _figures(session: Session, owner: UUID, candidate: Candidate) -> Json:
-    """As the service lists them; what people measured themselves stays theirs."""
-    (found,) = (each for each in candidates_of(session, owner, candidate.job_id) if each.id == candidate.id)
-    return found.model_dump(mode="json", include=set(_FIGURES))
-
-
 def _model(session: Session, owner: UUID, job: Job) -> Source:
     row = ModelRepository(session, owner).get(job.model_id)
-    return Source(str(row.id), row.name, ((row.filename, row.sha256),))
+    files = (SourceFile(row.filename, row.sha256),)
+    return Source(str(row.id), row.name, files, row.architecture, row.preprocessing)
 
 
 def _dataset(session: Session, owner: UUID, job: Job) -> Source:
     repository = DatasetRepository(session, owner)
     row = repository.get(job.dataset_id)
-    return Source(str(row.id), row.name, tuple((file.filename, file.sha256) for file in repository.files(row.id)))
+    files = tuple(SourceFile(file.filename, file.sha256, file.split) for file in repository.files(row.id))
+    return Source(str(row.id), row.name, files, preprocessing=row.preprocessing)

@@ -16,7 +16,10 @@ from tests.api.served import World
 from tests.api.test_reports import BITS, finished
 
 CONTENT = bytes(range(256)) * 9000
-SPEED = {"provenance": "measured", "timings": []}
+SPEED = {
+    "provenance": "measured", "device": "a clock", "threads": 1, "batch": 1, "repetitions": 9,
+    "timings": [{"network": "float", "median_s": 0.001, "lower_quartile_s": 0.0009, "upper_quartile_s": 0.0011}],
+}  # fmt: skip
 
 
 def exported(world: World) -> str:
@@ -55,12 +58,36 @@ def test_a_bundle_is_whole_and_the_same_each_time(world: World) -> None:
     assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
     files = contents(answer.content)
     assert files["point-1/model.onnx"] == CONTENT
-    figures = json.loads(files["point-1/figures.json"])
-    assert (figures["size_bytes"], figures["speed"]) == (162.0, SPEED)
-    assert figures["measured"]["calibrated"]["report"]["accuracy"] == 0.88
     sources = json.loads(files["point-1/provenance.json"])["sources"]
-    assert sources["model"]["files"] == [{"name": "net.onnx", "sha256": "0" * 64}]
+    assert sources["model"]["files"] == [{"name": "net.onnx", "sha256": "0" * 64, "split": None}]
+    assert {"plots/bits.json", "plots/front.bismo-cloud.csv"} <= {name.removeprefix("point-1/") for name in files}
     assert world.client.get(path).content == answer.content
+
+
+def test_every_figure_in_a_bundle_says_where_it_comes_from(world: World) -> None:
+    files = contents(world.client.get(f"{exported(world)}/bundle").content)
+    found = json.loads(files["point-1/figures.json"])
+    assert found["on_front"] == {"bismo-cloud": True}
+    (accuracy,) = (
+        each for each in found["figures"]
+        if (each["quantity"], each.get("network"), each.get("split")) == ("accuracy", "this point", "report")
+    )  # fmt: skip
+    assert (accuracy["value"], accuracy["kind"], accuracy["stage"]) == (0.88, "evaluated", "after calibration")
+    figures = {(each["quantity"], each["kind"], each.get("network")): each for each in found["figures"]}
+    latency = figures["latency", "simulated", None]
+    assert (latency["value"], latency["unit"], latency["target"]) == (0.001, "s", "bismo-cloud")
+    assert latency["source"]
+    assert figures["latency", "measured", "float"]["device"] == "a clock"
+    assert figures["loss increase over float", "predicted", None]["metric"] == "hessian-trace"
+    assert figures["size", "counted", None]["unit"] == "bytes"
+    assert all({"value", "unit", "kind"} <= set(each) for each in found["figures"])
+
+
+def test_measurements_of_ones_own_leave_a_bundle_as_it_is(world: World) -> None:
+    path = exported(world)
+    before = world.client.get(f"{path}/bundle").content
+    world.client.post(f"{path}/measurements", json={"device": "phone", "latency_s": 0.002})
+    assert world.client.get(f"{path}/bundle").content == before
 
 
 def test_a_part_of_a_bundle_can_be_fetched_and_a_known_one_is_not_sent_again(world: World) -> None:

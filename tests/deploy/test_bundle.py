@@ -18,7 +18,8 @@ from deploy_networks import quantized, uniform_policy
 from exported_point import exported_point
 
 from core.deploy.archive import write_zip
-from core.deploy.bundle import Point, PointFile, Source, bundle_entries
+from core.deploy.bundle import Point, PointFile, Source, SourceFile, bundle_entries
+from core.figures.figure import Figure
 from core.jobs.specification import JobSpecification
 
 SPECIFICATION = JobSpecification.model_validate({
@@ -46,9 +47,12 @@ def point(tmp_path_factory: pytest.TempPathFactory) -> Point:
     folder = tmp_path_factory.mktemp("point")
     case = quantized("residual", lambda loaded: uniform_policy(loaded, 3, 4))
     exported_point(case, folder)
-    source = Source("1", "net", (("net.onnx", "a" * 64),))
+    model = Source("1", "net", (SourceFile("a net.onnx", "a" * 64),))
+    dataset = Source("2", "digits", (SourceFile("x.npz", "b" * 64, "train"),), preprocessing={"scale": 16.0})
     files = [_file(folder / name) for name in FILES]
-    return Point("point-2", case.policy, SPECIFICATION, {"accuracy": 0.5}, {"seed": 11}, source, source, files)
+    plots = {"bits": Figure("Bits", [{"type": "bar", "y": [3, 4]}], {"meta": {"title": "Bits"}}, ["layer"], [["=a"]])}
+    figures = {"accuracy": 0.5}
+    return Point("point-2", case.policy, SPECIFICATION, figures, {"seed": 11}, model, dataset, files, plots)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,7 @@ def test_everything_is_there_with_its_hash(unpacked: Path) -> None:
     found = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
     assert set(listed) == found - {"SHA256SUMS"}
     assert found >= {"README.txt", "job.json", "figures.json", "provenance.json", "packed_reader.py", "model.onnx",
+                     "preprocessing.json", "plots/bits.json", "plots/bits.csv",
                      "model.integer.onnx", "model.packed.safetensors", "c/network.c", "c/main.c", "c/network.h",
                      "c/bitfront_runtime.h"}  # fmt: skip
     for name, sha256 in listed.items():
@@ -90,7 +95,9 @@ def _told(unpacked: Path, heading: str) -> list[str]:
     return [line.removeprefix("    ") for line in part.splitlines() if line.startswith("    ")]
 
 
-@pytest.mark.parametrize(("heading", "words"), [("model.onnx", "[["), ("model.packed.safetensors", "classifier")])
+@pytest.mark.parametrize(
+    ("heading", "words"), [("model.onnx", "[["), ("model.packed.safetensors", "classifier"), ("plots/", "")]
+)
 def test_the_commands_for_python_run_as_they_stand(unpacked: Path, heading: str, words: str) -> None:
     script = "\n".join(line for line in _told(unpacked, heading) if not line.startswith("pip "))
     script = script.replace("python -c", f"{sys.executable} -c")
@@ -104,6 +111,14 @@ def test_the_c_source_compiles_by_the_line_that_is_told(unpacked: Path) -> None:
     (line,) = [line for line in _told(unpacked, "c/") if line.startswith("cc ")]
     done = subprocess.run(["sh", "-ec", line], cwd=unpacked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_uploaded_is_told_so_that_it_can_be_given_again(unpacked: Path) -> None:
+    told = " ".join((unpacked / "README.txt").read_text().split())
+    assert "bitfront quantize 'a net.onnx' --data x.npz:train --preprocessing preprocessing.json --job job.json" in told
+    assert f"{'b' * 64} x.npz" in told
+    assert json.loads((unpacked / "preprocessing.json").read_text()) == {"scale": 16.0}
+    assert (unpacked / "plots/bits.csv").read_text() == "layer\n'=a\n"
 
 
 def test_the_readme_tells_only_of_files_that_are_there(point: Point) -> None:
