@@ -13,6 +13,7 @@ FIRST_DAY = date(1970, 1, 1)
 LatencyS = Annotated[float, Field(strict=True, gt=0, le=1e6)]
 EnergyJ = Annotated[float, Field(strict=True, gt=0, le=1e9)]
 Accuracy = Annotated[float, Field(strict=True, ge=0, le=1)]
+TargetId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Device = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
@@ -27,6 +28,9 @@ class NewMeasurement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: Device = Field(description="what it was measured on")
+    target: TargetId | None = Field(
+        default=None, description="the job's target that it stands beside; the first if left out"
+    )
     latency_s: LatencyS | None = Field(default=None, description="for the batch that the target's figures are for")
     energy_j: EnergyJ | None = Field(default=None, description="for the same batch")
     accuracy: Accuracy | None = Field(default=None, description="share of right answers on the report split")
@@ -54,6 +58,7 @@ class MeasurementAnswer(BaseModel):
 
     id: UUID
     candidate_id: UUID
+    target: str
     device: str
     latency_s: float | None
     energy_j: float | None

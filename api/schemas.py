@@ -140,7 +140,7 @@ class CandidateAnswer(BaseModel):
     bit_operations: float | None
     predicted: Json | None
     measured: Json | None
-    on_front: bool | None
+    on_front: bool | None = Field(description="of the job's first target; the report has it by target")
     dominated: bool | None
     problem: Json | None
     certificate: Json | None

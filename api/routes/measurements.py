@@ -30,7 +30,7 @@ def add_measurement(candidate_id: UUID, sent: Sent, session: SessionDep, owner: 
     """Keep what was measured on an own device; the front shows it beside the simulated point."""
     row = MeasurementRepository(session, owner).add(
         candidate_id, device=sent.device, latency_s=sent.latency_s, energy_j=sent.energy_j, accuracy=sent.accuracy,
-        on=sent.date, note=sent.note,
+        on=sent.date, note=sent.note, target=sent.target,
     )  # fmt: skip
     session.refresh(row)
     return MeasurementAnswer.model_validate(row)

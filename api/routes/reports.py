@@ -18,6 +18,7 @@ from api.schemas import ReportAnswer
 from api.services import Services
 from core.errors import InvalidInput, NotFound
 from core.figures import Figure, FigureQuery, figure
+from core.figures.own_table import own_table
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["reports"])
 
@@ -53,9 +54,24 @@ def figure_csv(
     job_id: UUID, name: str, query: Shown, services: ServicesDep, session: SessionDep, owner: Principal
 ) -> Response:
     """A figure's data, with units in the heads of its columns."""
-    drawn = _draw(services, session, owner, job_id, name, query)
-    headers = {"Content-Disposition": content_disposition(f"{name}.csv")}
-    return Response(drawn.to_csv(), media_type="text/csv; charset=utf-8", headers=headers)
+    return _csv(_draw(services, session, owner, job_id, name, query), f"{name}.csv")
+
+
+@router.get(
+    "/measurements.csv",
+    response_class=Response,
+    responses={200: {"description": "A row for each.", "content": {"text/csv": {}}}, **_REFUSED},
+)
+def measurements_csv(job_id: UUID, session: SessionDep, owner: Principal) -> Response:
+    """What was measured of this job's points on own devices until now, each beside what its target says."""
+    report = report_of(session, owner, job_id).model_dump(mode="json")
+    candidates = [candidate.model_dump(mode="json") for candidate in candidates_of(session, owner, job_id)]
+    return _csv(own_table(candidates, report), "measurements.csv")
+
+
+def _csv(table: Figure, filename: str) -> Response:
+    headers = {"Content-Disposition": content_disposition(filename)}
+    return Response(table.to_csv(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _draw(services: Services, session: Session, owner: UUID, job_id: UUID, name: str, query: FigureQuery) -> Figure:

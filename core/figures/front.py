@@ -109,7 +109,7 @@ def _own(
         if known is not None:
             shown = 100 * known[0] if value == "accuracy" and known[2] else known[0]
             y = Place(0.0, shown, below=value == "accuracy" and not known[2])
-        found += own_marks(candidate, axis, value == "accuracy", cost(candidate, axis, target), y)
+        found += own_marks(candidate, target, axis, value == "accuracy", cost(candidate, axis, target), y)
     return found
 
 

@@ -1,7 +1,8 @@
 """What people measured on devices of their own, drawn on the front beside the simulated point.
 
 A measurement stands where its own figures put it; what it does not say (a latency without an accuracy, an accuracy
-without a latency) it takes over from its candidate. A thin line joins both.
+without a latency) it takes over from its candidate. A thin line joins both. On the fronts of latency and energy it
+stands on that of its own target alone.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class OwnMark:
     beside: Place | None
 
 
-def own_marks(candidate: Json, axis: Axis, accuracy_axis: bool, x: float | None, y: Place | None) -> list[OwnMark]:
+def own_marks(
+    candidate: Json, target: str | None, axis: Axis, accuracy_axis: bool, x: float | None, y: Place | None
+) -> list[OwnMark]:
     """The measurements of a candidate that say something on these axes.
 
     `x` is the candidate's own cost, `y` holds its own accuracy (in percent) or loss; either may be unknown.
@@ -47,6 +50,8 @@ def own_marks(candidate: Json, axis: Axis, accuracy_axis: bool, x: float | None,
     beside = None if x is None or y is None else Place(x, y.y, y.below)
     found = []
     for measurement in candidate.get("measurements") or ():
+        if axis in COSTS and measurement.get("target") != target:
+            continue
         cost = finite(measurement.get(COLUMNS[axis]))
         accuracy = finite(measurement.get("accuracy")) if accuracy_axis else None
         if cost is None and accuracy is None:
@@ -123,6 +128,7 @@ def _hover(mark: OwnMark) -> str:
     said = [
         inert(str(mark.candidate.get("name"))),
         f"measured by you on {inert(str(measurement.get('device')))}, {measurement.get('date')}",
+        f"beside {inert(str(measurement.get('target')))}",
         None if accuracy is None else f"{100 * accuracy:.2f} %",
         *(_cost(measurement, axis) for axis in COSTS),
         inert(str(measurement.get("note") or "")),

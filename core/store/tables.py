@@ -252,6 +252,7 @@ class Measurement(_Owned, Base):
     )
 
     candidate_id: Mapped[UUID] = mapped_column(ForeignKey("candidates.id", ondelete="CASCADE"))
+    target: Mapped[str]  # of the job: whose figures it stands beside
     device: Mapped[str]
     latency_s: Mapped[float | None]
     energy_j: Mapped[float | None]

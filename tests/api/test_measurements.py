@@ -29,7 +29,7 @@ def test_a_measurement_is_kept_listed_and_deleted(world: World) -> None:
     job_id, address = measured_point(world)
     made = world.client.post(address, json=MINE)
     assert made.status_code == 201, made.text
-    assert made.json().items() >= {**MINE, "energy_j": None, "provenance": "measured"}.items()
+    assert made.json().items() >= {**MINE, "energy_j": None, "target": "bismo-cloud", "provenance": "measured"}.items()
     earlier = world.client.post(address, json={"device": " phone ", "energy_j": 2, "date": "2026-11-01"}).json()
     assert earlier["device"] == "phone"
     listed = world.client.get(address).json()
@@ -49,6 +49,22 @@ def test_the_front_and_its_table_show_it_beside_the_simulation(world: World) -> 
     rows = list(csv.DictReader(io.StringIO(world.client.get(f"/jobs/{job_id}/figures/front.csv").text)))
     assert [row["provenance"] for row in rows] == ["simulated", "measured"]
     assert [float(row["latency_s"]) for row in rows] == [0.001, 0.0021]
+
+
+def test_all_of_a_job_are_a_table_beside_what_the_target_says(world: World) -> None:
+    job_id, address = measured_point(world)
+    path = f"/jobs/{job_id}/measurements.csv"
+    assert world.client.get(path).text.splitlines()[0].startswith("candidate,target,device,date,latency_s")
+    world.client.post(address, json={**MINE, "note": "=1+1"})
+    answer = world.client.get(path)
+    assert 'filename="measurements.csv"' in answer.headers["content-disposition"]
+    (row,) = csv.DictReader(io.StringIO(answer.text))
+    assert (row["candidate"], row["target"], row["device"], row["note"]) == (
+        "point-1", "bismo-cloud", "Jetson Nano", "'=1+1"
+    )  # fmt: skip
+    assert (float(row["latency_s"]), row["provenance"]) == (0.0021, "measured")
+    assert (float(row["target_latency_s"]), row["target_provenance"]) == (0.001, "simulated")
+    assert (float(row["report_accuracy"]), row["report_accuracy_stage"]) == (0.88, "after calibration")
 
 
 def test_without_a_date_it_is_of_today(world: World) -> None:
@@ -75,6 +91,7 @@ def test_without_a_date_it_is_of_today(world: World) -> None:
         ({"date": (datetime.now(UTC) + timedelta(days=3)).date().isoformat()}, "date"),
         ({"note": "x" * 2001}, "note"),
         ({"latency_ms": 2}, "latency_ms"),
+        ({"target": "no-such-chip"}, "no-such-chip"),
     ],
 )
 def test_what_says_nothing_or_cannot_be_is_refused_by_name(world: World, change: dict[str, Any], named: str) -> None:

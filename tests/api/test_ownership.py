@@ -40,7 +40,12 @@ def stranger(make_world: MakeWorld, make_owner: object) -> tuple[World, dict[str
         session.add_all((candidate, file))
         session.flush()
         own = Measurement(
-            candidate_id=candidate.id, owner_id=owner, device="phone", accuracy=0.9, date=date(2026, 1, 1)
+            candidate_id=candidate.id,
+            owner_id=owner,
+            target="chip",
+            device="phone",
+            accuracy=0.9,
+            date=date(2026, 1, 1),
         )
         session.add(own)
         session.flush()

@@ -64,8 +64,8 @@ def trace(found: Json, name: str) -> Json:
 
 
 def own(**figures: Any) -> Json:
-    return {"id": "m", "device": f"phone{HOSTILE}", "date": "2026-11-20", "note": "cool", "latency_s": None,
-            "energy_j": None, "accuracy": None, **figures}  # fmt: skip
+    return {"id": "m", "target": "chip", "device": f"phone{HOSTILE}", "date": "2026-11-20", "note": "cool",
+            "latency_s": None, "energy_j": None, "accuracy": None, **figures}  # fmt: skip
 
 
 def with_own(candidate_of_job: Json, **figures: Any) -> list[Json]:
@@ -103,11 +103,22 @@ def test_an_own_measurement_is_a_star_joined_to_its_simulated_point() -> None:
     assert star["customdata"] == ["id-point-1"]
     assert (line["x"], line["y"]) == ([2.0, 2.5, None], [90.0, pytest.approx(88), None])
     assert "measured by you on phone" in star["hovertext"][0]
-    assert ", 2026-11-20<br>88.00 %<br>2.5 ms<br>cool" in star["hovertext"][0]
+    assert ", 2026-11-20<br>beside chip<br>88.00 %<br>2.5 ms<br>cool" in star["hovertext"][0]
     table = [dict(zip(drawn.columns, row, strict=True)) for row in drawn.rows]
     assert [row["provenance"] for row in table] == ["simulated", "measured"]
     assert (table[1]["latency_s"], table[1]["accuracy"], table[1]["date"]) == (0.0025, 0.88, "2026-11-20")
     PlotlyFigure(data=drawn.data, layout=drawn.layout)
+
+
+def test_a_star_stands_on_the_front_of_its_own_target_alone() -> None:
+    of_both = {**CANDIDATES[0], "costs": {**CANDIDATES[0]["costs"], "other": {"latency_s": 0.004, "energy_j": None}}}
+    candidates = with_own(of_both, latency_s=0.0025, accuracy=0.88)
+    names = {
+        (target, axis): [one["name"] for one in front(job(), candidates, report(), target=target, axis=axis).data]
+        for target in ("chip", "other")
+        for axis in ("latency", "size")
+    }
+    assert [place for place, found in names.items() if "measured by you" not in found] == [("other", "latency")]
 
 
 def test_what_a_measurement_leaves_out_is_taken_from_its_candidate() -> None:

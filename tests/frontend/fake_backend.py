@@ -227,6 +227,7 @@ def measure(candidate_id: str, body: Json) -> JSONResponse:
         problem = from_validation(error).as_problem()
         return JSONResponse(problem, problem["status"], media_type="application/problem+json")
     given = {"id": f"own-{candidate_id}", "candidate_id": candidate_id, "provenance": "measured"}
+    given["target"] = sent.target or next(iter(candidates(next(iter(LAYERS)))[0]["costs"]))
     MEASURED[candidate_id] = [{**sent.model_dump(mode="json"), **given}]
     return JSONResponse(MEASURED[candidate_id][0], 201)
 

@@ -275,6 +275,7 @@ def report(count: int, hostile: bool = False) -> Json:
             }
             for key, (name, batch, _) in TARGETS.items()
         },
+        "on_front": {"bismo-cloud": [0, 1], "bismo-edge": [1]},
         "split_note": "train and report as given; select cut from train by seed 0",
         "provenance": {
             "seed": 0,

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core.errors import ChildDied, Conflict, NotFound
+from core.errors import ChildDied, Conflict, InvalidInput, NotFound
 from core.jobs.plan import PlannedTask, plan
 from core.jobs.specification import JobSpecification
 from core.store import transitions
@@ -333,6 +333,12 @@ def test_measurements_are_their_owners_and_say_at_least_one_thing(
     for refused in (lambda: other.of_candidate(candidate.id), lambda: other.delete(candidate.id, late.id)):
         with pytest.raises(NotFound):
             refused()
-    session.add(Measurement(candidate_id=candidate.id, owner_id=LOCAL_OWNER, device="phone", date=date(2026, 11, 3)))
+    assert late.target == job.specification["targets"][0]
+    with pytest.raises(InvalidInput, match="no target"):
+        mine.add(candidate.id, device="phone", **figures, on=date(2026, 11, 20), target="no-such-chip")
+    nothing = Measurement(
+        candidate_id=candidate.id, owner_id=LOCAL_OWNER, target="chip", device="phone", date=date(2026, 11, 3)
+    )
+    session.add(nothing)
     with pytest.raises(IntegrityError):
         session.flush()

@@ -8,10 +8,10 @@ from uuid import UUID
 
 from sqlalchemy import func, select
 
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, InvalidInput, NotFound
 from core.store.repositories.repository import Repository
 from core.store.repositories.results import CandidateRepository
-from core.store.tables import Candidate, Measurement, new_id
+from core.store.tables import Candidate, Job, Measurement, new_id
 
 MEASUREMENTS_LIMIT = 100
 
@@ -29,19 +29,30 @@ class MeasurementRepository(Repository):
         accuracy: float | None,
         on: date,
         note: str = "",
+        target: str | None = None,
     ) -> Measurement:
-        """A measurement of one candidate; NotFound for another owner's, Conflict where it has very many."""
-        CandidateRepository(self.session, self.owner_id).get(candidate_id)
+        """A measurement of one candidate; NotFound for another owner's, Conflict where it has very many.
+
+        `target` is one of the job's, its first if none is named.
+        """
+        candidate = CandidateRepository(self.session, self.owner_id).get(candidate_id)
         count = select(func.count()).where(Measurement.candidate_id == candidate_id)
         if (self.session.scalar(count) or 0) >= MEASUREMENTS_LIMIT:
             raise Conflict(f"this point has {MEASUREMENTS_LIMIT} measurements", hint="delete one of them first")
         row = Measurement(
-            id=new_id(), owner_id=self.owner_id, candidate_id=candidate_id, device=device, latency_s=latency_s,
-            energy_j=energy_j, accuracy=accuracy, date=on, note=note,
+            id=new_id(), owner_id=self.owner_id, candidate_id=candidate_id, target=self._target(candidate, target),
+            device=device, latency_s=latency_s, energy_j=energy_j, accuracy=accuracy, date=on, note=note,
         )  # fmt: skip
         self.session.add(row)
         self.session.flush()
         return row
+
+    def _target(self, candidate: Candidate, named: str | None) -> str:
+        specification = self.session.scalars(select(Job.specification).where(Job.id == candidate.job_id)).one()
+        targets: list[str] = specification["targets"]
+        if named is not None and named not in targets:
+            raise InvalidInput(f"this job has no target {named!r:.80}", hint=f"choose one of {', '.join(targets)}")
+        return named or targets[0]
 
     def of_candidate(self, candidate_id: UUID) -> Sequence[Measurement]:
         """Those of one candidate by date; NotFound for another owner's."""

@@ -11,17 +11,26 @@ export class Candidates {
       caption: "Candidates with accuracy and costs",
       empty: "The search has not found a point yet.",
       rowOptions: (row) => ({
-        class: [choices.pins.includes(row.id) || row.id === this.shown ? "picked" : "", row.dominated ? "faint" : ""].join(" "),
+        class: [choices.pins.includes(row.id) || row.id === this.shown ? "picked" : "", frontOf(this.data, choices.target)?.has(row.point) === false ? "faint" : ""].join(" "),
         onmouseenter: () => choices.preview(row.id), onmouseleave: () => choices.preview(null),
       }),
     });
-    fill(byId("candidates-controls"), h("button", { type: "button", class: "quiet small", "aria-label": "candidates as a table (CSV)", onclick: () => this.table.save(`bitfront-candidates-${document.body.dataset.id}.csv`) }, "CSV"));
   }
 
   show(data, shown) {
-    this.shown = shown?.id;
+    Object.assign(this, { data, shown: shown?.id });
+    const { id } = document.body.dataset;
+    fill(byId("candidates-controls"),
+      data.candidates.some((one) => one.measurements?.length) ? h("a", { class: "button quiet small", href: `/jobs/${id}/measurements.csv`, download: `bitfront-measurements-${id}.csv`, data: { key: "measurements" } }, "Measured by you, CSV") : null,
+      h("button", { type: "button", class: "quiet small", data: { key: "candidates-csv" }, "aria-label": "candidates as a table (CSV)", onclick: () => this.table.save(`bitfront-candidates-${id}.csv`) }, "CSV"));
     this.table.show(data.candidates, columns(data, this.choices));
   }
+}
+
+// Slots on the front of that target; null until the job's report is there.
+function frontOf(data, target) {
+  const slots = data?.report?.on_front?.[target];
+  return slots ? new Set(slots) : null;
 }
 
 function columns(data, choices) {
@@ -29,11 +38,12 @@ function columns(data, choices) {
   const float = data.report?.float?.report?.accuracy;
   const provenance = data.report?.costs?.[target]?.provenance;
   const energy = data.candidates.some((one) => isNumber(cost(one, "energy", target)));
+  const front = frontOf(data, target);
   const against = (row) => (isNumber(final(row).value) && isNumber(float) ? final(row).value - float : null);
   return [
     { title: "Name", heading: true, cell: (row) => pin(row, choices), key: (row) => row.name, raw: (row) => row.name, csv: "name" },
     { title: "From", cell: (row) => row.origin, key: (row) => row.origin, raw: (row) => row.origin, csv: "origin" },
-    { title: "State", cell: (row) => stateOf(row), key: (row) => row.state, raw: (row) => row.state, csv: "state" },
+    { title: "State", cell: (row) => stateOf(row, front), key: (row) => (front?.has(row.point) ? "on the front" : row.state), raw: (row) => row.state, csv: "state" },
     { title: "Accuracy", number: true, cell: (row) => percent(final(row).value), key: (row) => final(row).value, raw: (row) => final(row).value, csv: "accuracy_report" },
     { title: "Against float", number: true, cell: (row) => points(against(row)), key: against, raw: against, csv: "accuracy_minus_float" },
     { title: "Calibrated only", number: true, cell: (row) => percent(calibrated(row)), key: calibrated, raw: calibrated, csv: "accuracy_calibrated_report" },
@@ -61,7 +71,7 @@ function pin(row, choices) {
   return h("button", { type: "button", class: "link nowrap", data: { key: `pin-${row.id}` }, "aria-pressed": String(place >= 0), onclick: () => choices.toggle(row.id) }, place >= 0 && choices.pins.length > 1 ? `${"AB"[place]} · ${row.name}` : row.name);
 }
 
-function stateOf(row) {
+function stateOf(row, front) {
   if (row.problem) return h("span", { class: "bad", title: [row.problem.detail, row.problem.hint].filter(Boolean).join(" ") }, row.problem.code || "failed");
-  return row.on_front ? chip("on the front") : row.state;
+  return front?.has(row.point) ? chip("on the front") : row.state;
 }

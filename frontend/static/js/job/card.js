@@ -27,7 +27,7 @@ function single(candidate, why, pinned, data, choices, measurements) {
     pinned ? null : h("p", { class: "muted small" }, why),
     candidate.problem ? h("div", { class: "notice bad" }, h("strong", {}, candidate.problem.title), h("p", {}, candidate.problem.detail), h("p", {}, candidate.problem.hint)) : null,
     h("dl", { class: "big" }, accuracyRows(candidate, data), latencyRows(candidate, data, choices.target), sizeRows(candidate, data)),
-    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), speedWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate),
+    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), speedWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate, data, choices.target),
     h("p", { class: "muted small" }, pinned ? "Pick a second point to see the difference." : "Click a point, or its name in the table, to pin it."),
   ];
 }
