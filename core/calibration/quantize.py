@@ -9,7 +9,7 @@ from core.calibration.calibration import Calibration
 from core.errors import InvalidInput, InvalidSpecification
 from core.graph.inventory import Layer
 from core.graph.loaded_model import LoadedModel
-from core.graph.placement import ActivationSite, place_quantizers
+from core.graph.placement import PRODUCT_BITS, ActivationSite, place_quantizers
 from core.graph.quantized_layers import QuantizedLayer
 from core.graph.vocabulary import BATCH_NORM_TYPES
 from core.jobs.specification import QuantizerChoice
@@ -19,6 +19,8 @@ from core.quantizers.method import Method
 from core.quantizers.plain import PlainActivationQuantizer
 from core.quantizers.registry import chosen_method
 from core.quantizers.rescaled import AdjustedScaleWeightQuantizer
+
+FLOAT = Passthrough.bits
 
 
 def quantize(loaded: LoadedModel, policy: Policy, calibration: Calibration, choice: QuantizerChoice) -> fx.GraphModule:
@@ -104,8 +106,8 @@ def _of_layer(policy: Policy, name: str) -> LayerBits:
 
 
 def _site_bits(policy: Policy, site: ActivationSite) -> int:
-    if site.role == "residual":
-        return policy.residual_bits
+    if site.role != "layer":
+        return joint_bits(site, policy.residual_bits)
     widths = {_of_layer(policy, reader).activations for reader in site.readers}
     if len(widths) > 1:
         raise InvalidSpecification(
@@ -113,6 +115,11 @@ def _site_bits(policy: Policy, site: ActivationSite) -> int:
             hint="give layers that read the same tensor the same activation bits",
         )
     return widths.pop()
+
+
+def joint_bits(site: ActivationSite, residual_bits: int) -> int:
+    """The width at a join: an operand of a product has fewer bits, or its sums would not fit 32."""
+    return min(residual_bits, PRODUCT_BITS) if site.role == "product" and residual_bits != FLOAT else residual_bits
 
 
 def _activation_quantizer(method: Method, site: ActivationSite, bits: int, calibration: Calibration) -> nn.Module:

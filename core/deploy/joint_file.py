@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, fx, nn
 
+from core.calibration.quantize import joint_bits
 from core.deploy.packed_reader import PackedFileError, unpack_codes
 from core.deploy.packing import pack_codes
 from core.errors import BrokenFile, InvalidInput
@@ -256,7 +257,7 @@ def _member(
     def activations(site: ActivationSite) -> nn.Module:
         if site.role == "layer":
             return method.make_activation_quantizer(policy.layers[site.readers[0]].activations, site.signed)
-        bits = policy.residual_bits
+        bits = joint_bits(site, policy.residual_bits)
         return Passthrough() if bits == Passthrough.bits else PlainActivationQuantizer(bits, site.signed)
 
     member = place_quantizers(loaded.module, weights, activations).to("cpu")

@@ -3,46 +3,59 @@
 Rules, as in HAWQ-V3 (Yao et al. 2021, arXiv:2011.10680, section 3 and appendix on residual connections):
 
 - each tensor that a quantizable layer reads has one site of role "layer", shared by all the layers that read it;
-- each operand of a sum and the output of each join (sum, concatenation, average) has one site of role "residual",
-  behind the ReLU where that is the join's only reader; a join that only layers read has just their "layer" site;
-- on a tensor with both, the residual site comes first and the layer site stands on the branch to the layers.
+- each operand of a sum and the output of each join (sum, concatenation, average, product) has one site of role
+  "residual", behind the ReLU where that is the join's only reader; a join that only layers or products read has just
+  their sites;
+- so has an activation function, other than a clamp, that ends the network or whose values are averaged or normalised:
+  in integers it is a table, which has to end in codes;
+- each operand of a product of two activations has one site of role "product", of 8 bits at most: 32 bits would not hold
+  the sums of products of finer ones;
+- on a tensor with several, the residual site comes first and the others stand on the branches to their readers.
 
-Slices, zero padding and reshapes keep a tensor on its grid, so an operand's site sits before them.
+Slices, zero padding and reshapes keep a tensor on its grid, so an operand's site sits before them. A product of two
+functions of one tensor, as x * sigmoid(x), is a function of that tensor and has no sites inside.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import fx, nn
 
 from core.graph.inventory import Layer
+from core.graph.pointwise import is_clamp, is_scalar_arithmetic, pointwise_source
 from core.graph.quantized_layers import quantized_layer
 from core.graph.vocabulary import (
+    BATCH_NORM_TYPES,
+    called_module,
     cannot_be_negative,
+    is_average,
     is_join,
     is_layer,
     is_move,
+    is_product_of_tensors,
     is_relu,
     is_sum_of_tensors,
     layer_nodes,
 )
 
-Role = Literal["layer", "residual"]
+Role = Literal["layer", "residual", "product"]
+PRODUCT_BITS = 8
 
 
 @dataclass(frozen=True)
 class ActivationSite:
-    """A tensor that is quantized. `name` is the tensor's for the role layer, `<tensor>.residual` for the other."""
+    """A tensor that is quantized. `name` is the tensor's for the role layer, `<tensor>.<role>` for the others."""
 
     name: str
     node: fx.Node
     role: Role
-    readers: tuple[str, ...]  # layers that read it: directly for the role layer, at any remove for residual
+    readers: tuple[str, ...]  # layers that read it, directly or, but for the role layer, behind moves
     signed: bool
+    branches: tuple[fx.Node, ...] = ()  # for the role product: what reads it on the way to products
 
     @property
     def module_name(self) -> str:
@@ -66,22 +79,25 @@ class Placement:
 
 def place(module: fx.GraphModule) -> Placement:
     """Find the sites of a float graph."""
-    residual = _residual_tensors(module)
+    residual, products = _joined_tensors(module)
+    multiplied = {_before_moves(module, operand) for product in products for operand in product.all_input_nodes}
     read_by_layers = _tensors_read_by_layers(module)
     unsigned = cannot_be_negative(module)
     placement = Placement()
-    for node in module.graph.nodes:
+
+    def add(node: fx.Node, role: Role, readers: Iterable[str], branches: Iterable[fx.Node] = ()) -> None:
+        name = node.name if role == "layer" else f"{node.name}.{role}"
         signed = node not in unsigned
+        placement.activation_sites.append(ActivationSite(name, node, role, tuple(readers), signed, tuple(branches)))
+
+    for node in module.graph.nodes:
+        behind = [str(each.target) for each in _readers_behind_moves(module, node) if is_layer(module, each)]
         if node in residual:
-            readers = tuple(
-                str(reader.target) for reader in _readers_behind_moves(module, node) if is_layer(module, reader)
-            )
-            placement.activation_sites.append(
-                ActivationSite(f"{node.name}.residual", node, "residual", readers, signed)
-            )
+            add(node, "residual", behind)
+        if node in multiplied:
+            add(node, "product", behind, _branches_to(module, node, products))
         if node in read_by_layers:
-            readers = tuple(read_by_layers[node])
-            placement.activation_sites.append(ActivationSite(node.name, node, "layer", readers, signed))
+            add(node, "layer", read_by_layers[node])
     return placement
 
 
@@ -109,9 +125,15 @@ def _insert(
     placed: fx.GraphModule, site: ActivationSite, twins: dict[fx.Node, fx.Node], behind: dict[fx.Node, fx.Node]
 ) -> None:
     source = behind.get(site.node, twins[site.node])
-    readers = [reader for reader in source.users if site.role == "residual" or str(reader.target) in site.readers]
+    chosen = {twins[branch] for branch in site.branches}
+    readers = [
+        reader
+        for reader in source.users
+        if site.role == "residual" or reader in chosen or (site.role == "layer" and str(reader.target) in site.readers)
+    ]
     with placed.graph.inserting_after(source):
         quantizer = placed.graph.call_module(site.module_name, (source,))
+    quantizer.meta.update({name: source.meta[name] for name in source.meta.keys() & {"shape"}})
     for reader in readers:
         reader.replace_input_with(source, quantizer)
     if site.role == "residual":
@@ -131,16 +153,63 @@ def _tensors_read_by_layers(module: fx.GraphModule) -> dict[fx.Node, list[str]]:
     return read
 
 
-def _residual_tensors(module: fx.GraphModule) -> set[fx.Node]:
+def _joined_tensors(module: fx.GraphModule) -> tuple[set[fx.Node], set[fx.Node]]:
+    """Tensors with a residual site, and the products of two activations.
+
+    A tensor on a grid ends the search for what a product's operands are functions of, so that each site that is found
+    may turn a function into a product.
+    """
+    tensors: set[fx.Node] = set()
+    products: set[fx.Node] = set()
+    while True:
+        found = products | {node for node in module.graph.nodes if _is_product(module, node, tensors)}
+        sites = _residual_tensors(module, found)
+        if (found, sites) == (products, tensors):
+            return tensors, products
+        tensors, products = sites, found
+
+
+def _is_product(module: fx.GraphModule, node: fx.Node, ends: set[fx.Node]) -> bool:
+    return is_product_of_tensors(node) and pointwise_source(module, node, ends - {node}) is node
+
+
+def _residual_tensors(module: fx.GraphModule, products: set[fx.Node]) -> set[fx.Node]:
     tensors: set[fx.Node] = set()
     for node in module.graph.nodes:
         if is_sum_of_tensors(node):
             tensors.update(_before_moves(module, operand) for operand in node.all_input_nodes)
-        if is_join(module, node):
+        if node in products or is_join(module, node):
             output = _behind_only_relu(module, node)
-            if not all(is_layer(module, reader) for reader in _readers_behind_moves(module, output)):
+            readers = list(_readers_behind_moves(module, output))
+            if not all(reader in products or is_layer(module, reader) for reader in readers):
                 tensors.add(output)
+        if node.op == "output" or is_average(module, node) or isinstance(called_module(module, node), BATCH_NORM_TYPES):
+            tensors.update(_functions_read(module, node))
     return tensors
+
+
+def _functions_read(module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
+    for operand in node.all_input_nodes:
+        tensor = _before_moves(module, operand)
+        if _ends_in_function(module, tensor):
+            yield tensor
+
+
+def _ends_in_function(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a tensor is not only scaled and limited sums of products, but a function of them."""
+    source = pointwise_source(module, node)
+    while node is not source and (is_clamp(module, node) or is_scalar_arithmetic(node)):
+        node = node.all_input_nodes[0]
+    return node is not source
+
+
+def _branches_to(module: fx.GraphModule, node: fx.Node, products: set[fx.Node]) -> Iterator[fx.Node]:
+    """The direct readers of a tensor that are products, or that lead to one by moves alone."""
+    for reader in node.users:
+        if reader in products or (
+            is_move(module, reader) and any(each in products for each in _readers_behind_moves(module, reader))
+        ):
+            yield reader
 
 
 def _before_moves(module: fx.GraphModule, node: fx.Node) -> fx.Node:

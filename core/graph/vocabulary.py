@@ -1,7 +1,8 @@
 """What the nodes of a network's graph mean to quantization: layers, joins, moves, and which tensors cannot be negative.
 
 A *layer* has weights and is quantizable. A *join* computes on tensors of different scales: the sum of two tensors,
-concatenation, averaging. A *move* only selects, orders or zero-pads values, so a tensor on a grid stays on that grid.
+concatenation, averaging, to which linear interpolation belongs. A *product* of two activations is a join as well. A
+*move* only selects, orders or zero-pads values, so a tensor on a grid stays on that grid.
 """
 
 from __future__ import annotations
@@ -27,17 +28,21 @@ SIGN_KEEPING_TYPES = (
 LayerModule = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 Function = Callable[..., Any]
 ADD_FUNCTIONS: frozenset[Function] = frozenset({torch.add, operator.add, operator.iadd})
+SUBTRACT_FUNCTIONS: frozenset[Function] = frozenset({torch.sub, operator.sub, operator.isub})
+PRODUCT_FUNCTIONS: frozenset[Function] = frozenset({torch.mul, operator.mul, operator.imul})
+MATMUL_FUNCTIONS: frozenset[Function] = frozenset({torch.matmul, operator.matmul})
 AVERAGE_FUNCTIONS: frozenset[Function] = frozenset({functional.avg_pool2d, functional.adaptive_avg_pool2d, torch.mean})
 MOVE_FUNCTIONS: frozenset[Function] = frozenset(
-    {torch.flatten, torch.reshape, torch.permute, torch.squeeze, torch.unsqueeze, operator.getitem}
+    {torch.flatten, torch.reshape, torch.permute, torch.squeeze, torch.unsqueeze, operator.getitem, torch.index_select}
 )
 NEVER_NEGATIVE_FUNCTIONS: frozenset[Function] = frozenset(
     {torch.relu, functional.relu, functional.relu6, torch.sigmoid, torch.abs, torch.sqrt, torch.exp, torch.softmax}
 )
 SIGN_KEEPING_FUNCTIONS: frozenset[Function] = frozenset(
     {
-        *MOVE_FUNCTIONS, *AVERAGE_FUNCTIONS, *ADD_FUNCTIONS, torch.mul, operator.mul, torch.div, torch.cat,
-        torch.maximum, torch.minimum, torch.amax, torch.amin, torch.sum, functional.interpolate, functional.max_pool2d,
+        *MOVE_FUNCTIONS, *AVERAGE_FUNCTIONS, *ADD_FUNCTIONS, *PRODUCT_FUNCTIONS, *MATMUL_FUNCTIONS, torch.div,
+        torch.cat, torch.maximum, torch.minimum, torch.amax, torch.amin, torch.sum, functional.interpolate,
+        functional.max_pool2d,
     }
 )  # fmt: skip
 
@@ -63,17 +68,56 @@ def layer_nodes(graph_module: fx.GraphModule) -> Iterator[fx.Node]:
 
 
 def is_sum_of_tensors(node: fx.Node) -> bool:
-    """Whether the node adds two computed tensors; adding a constant is not a join."""
-    if node.op != "call_function" or node.target not in ADD_FUNCTIONS:
+    """Whether the node adds or subtracts two computed tensors; adding a constant is not a join."""
+    if node.op != "call_function" or node.target not in ADD_FUNCTIONS | SUBTRACT_FUNCTIONS:
         return False
-    return sum(isinstance(argument, fx.Node) and argument.op != "get_attr" for argument in node.args[:2]) == 2
+    return _computed_operands(node) == 2
+
+
+def is_product_of_tensors(node: fx.Node) -> bool:
+    """Whether the node multiplies two computed tensors, value by value or as matrices."""
+    if node.op != "call_function" or node.target not in PRODUCT_FUNCTIONS | MATMUL_FUNCTIONS:
+        return False
+    return _computed_operands(node) == 2
+
+
+def _computed_operands(node: fx.Node) -> int:
+    return sum(isinstance(argument, fx.Node) and argument.op != "get_attr" for argument in node.args[:2])
 
 
 def is_join(graph_module: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether the node's output needs a grid of its own: a sum of tensors, a concatenation, an average."""
-    if node.op == "call_function":
-        return is_sum_of_tensors(node) or node.target is torch.cat or node.target in AVERAGE_FUNCTIONS
-    return isinstance(called_module(graph_module, node), AVERAGE_TYPES)
+    """Whether the node's output needs a grid of its own: a sum of tensors, a concatenation, an average.
+
+    Products do too, but for those of values that one tensor decides: see `core.graph.pointwise`.
+    """
+    if is_constant_product(node):  # interpolation is written as two of them, one for each direction
+        return not all(is_constant_product(reader) for reader in node.users)
+    if node.op == "call_function" and (is_sum_of_tensors(node) or node.target is torch.cat):
+        return True
+    return is_average(graph_module, node)
+
+
+def is_average(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node's values are weighted means of its input's: an average pool, a mean, linear interpolation."""
+    if node.op == "call_function" and node.target in AVERAGE_FUNCTIONS:
+        return True
+    module = called_module(graph_module, node)
+    return isinstance(module, AVERAGE_TYPES) or is_constant_product(node) or is_linear_resize(graph_module, node)
+
+
+def is_constant_product(node: fx.Node) -> bool:
+    """Whether the node multiplies a tensor by a constant matrix, as the importer writes linear interpolation."""
+    constants = [argument for argument in node.args[:2] if isinstance(argument, fx.Node) and argument.op == "get_attr"]
+    return node.op == "call_function" and node.target in MATMUL_FUNCTIONS and len(constants) == 1
+
+
+def is_linear_resize(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the node resizes by linear interpolation."""
+    module = called_module(graph_module, node)
+    if isinstance(module, nn.Upsample):
+        return module.mode in ("linear", "bilinear")
+    called = node.op == "call_function" and node.target is functional.interpolate
+    return called and (node.args[3] if len(node.args) > 3 else node.kwargs.get("mode")) in ("linear", "bilinear")
 
 
 def is_relu(graph_module: fx.GraphModule, node: fx.Node) -> bool:

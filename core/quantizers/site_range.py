@@ -68,7 +68,7 @@ class SiteRange(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
-    role: Literal["layer", "residual"]
+    role: Literal["layer", "residual", "product"]
     signed: bool
     values: int = Field(description="how many values were seen")
     minimum: float

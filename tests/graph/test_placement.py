@@ -1,5 +1,6 @@
 """Where quantizers sit, on graphs small enough to list every place by hand."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -132,3 +133,91 @@ def test_gradients_reach_the_float_weight_through_its_quantizer():
     placed(torch.randn(1, 3, 4, 4)).sum().backward()
     for name in ("left", "after", "up"):
         assert placed.get_submodule(name).layer.weight.grad.abs().sum() > 0
+
+
+class Squeeze(nn.Module):
+    """Squeeze and excitation: a tensor times a gate that is computed from its average, then a residual sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.average = nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d(1)
+        self.fewer, self.gate, self.after = nn.Conv2d(4, 4, 1), nn.Sigmoid(), nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        return torch.add(self.after(torch.mul(y, self.gate(self.fewer(self.average(y))))), x)
+
+
+def test_each_operand_of_a_product_has_a_site_of_its_own_and_the_product_the_one_of_its_readers():
+    assert sites_of(inventoried(Squeeze())) == {
+        "x.residual": ("residual", ("stem",), True),
+        "x": ("layer", ("stem",), True),
+        "stem.product": ("product", (), True),
+        "average": ("layer", ("fewer",), True),
+        "gate.product": ("product", (), False),
+        "mul": ("layer", ("after",), True),
+        "after.residual": ("residual", (), True),
+        "add.residual": ("residual", (), True),
+    }
+
+
+def test_only_products_read_the_site_of_a_product():
+    placed = place_quantizers(inventoried(Squeeze()), lambda layer: nn.Identity(), lambda site: nn.Identity())
+    (product,) = [node for node in placed.graph.nodes if node.target is torch.mul]
+    assert [str(each.target) for each in product.args] == [
+        "activation_quantizers.stem_product", "activation_quantizers.gate_product",
+    ]  # fmt: skip
+    (average,) = [node for node in placed.graph.nodes if str(node.target) == "average"]
+    assert str(average.args[0].target) == "stem"
+
+
+class Function(nn.Module):
+    """conv -> a function -> what reads it."""
+
+    def __init__(self, function, reader: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.function, self.reader, self.head = nn.Conv2d(3, 4, 1), function, reader, nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.reader(self.function(self.conv(x))))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.mul(x, torch.sigmoid(x)),
+        lambda x: torch.mul(torch.mul(x, 0.5), torch.add(torch.erf(torch.div(x, 1.4142135)), 1.0)),
+        lambda x: torch.div(torch.mul(x, torch.clamp(torch.add(x, 3.0), 0.0, 6.0)), 6.0),
+        lambda x: torch.mul(x, x),
+    ],
+    ids=["SiLU", "GELU", "hard swish", "square"],
+)
+def test_a_function_written_as_a_product_is_no_product(function):
+    assert set(sites_of(inventoried(Function(function, nn.Identity())))) == {"x", "reader"}
+
+
+def test_a_function_of_which_a_sum_reads_a_part_is_a_product():
+    def function(x: Tensor) -> Tensor:
+        gate = torch.sigmoid(x)
+        return torch.add(torch.mul(x, gate), gate)
+
+    names = set(sites_of(inventoried(Function(function, nn.Identity()))))
+    assert names == {"x", "conv.product", "sigmoid.residual", "sigmoid.product", "mul.residual", "reader"}
+
+
+def test_functions_get_a_site_where_they_are_averaged_or_normalised_and_clamps_do_not():
+    averaged = inventoried(Function(nn.Hardswish(), nn.AvgPool2d(2)))
+    assert set(sites_of(averaged)) == {"x", "function.residual", "reader"}
+    assert "function.residual" in sites_of(inventoried(Function(nn.Sigmoid(), nn.BatchNorm2d(4))))
+    assert set(sites_of(inventoried(Function(nn.ReLU6(), nn.AvgPool2d(2))))) == {"x", "reader"}
+    ending = inventoried(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()))
+    assert "_1.residual" in sites_of(ending)
+
+
+def test_linear_interpolation_is_a_join_and_nearest_neighbour_is_none():
+    linear = sites_of(inventoried(Function(nn.Identity(), nn.Upsample(scale_factor=2, mode="bilinear"))))
+    assert set(linear) == {"x", "reader"}
+    ending = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Upsample(scale_factor=2, mode="bilinear"))
+    assert set(sites_of(inventoried(ending))) == {"input_1", "_1.residual"}
+    ending[1].mode = "nearest"
+    assert set(sites_of(inventoried(ending))) == {"input_1"}
