@@ -81,12 +81,7 @@ def test_the_file_computes_what_the_network_does(
 
 
 def test_rounding_up_is_ceil(tmp_path: Path) -> None:
-    def policy(loaded: Any) -> Policy:
-        uniform = uniform_policy(loaded, 4, 4).layers
-        image = uniform["stem"].model_copy(update={"activations": 32})  # signed, where BCGD searches thresholds
-        return Policy(layers={**uniform, "stem": image})
-
-    case = quantized("residual", policy, "bcgd")
+    case = quantized("residual", lambda loaded: uniform_policy(loaded, 4, 4), "bcgd")
     assert difference(case, tmp_path / "m.onnx") < 0.02
     nodes = [node for node in onnx.load(tmp_path / "m.onnx").graph.node if node.op_type == "Quant"]
     assert any(each.name == "rounding_mode" and each.s == b"CEIL" for node in nodes for each in node.attribute)

@@ -35,10 +35,27 @@ def rounded_up(x: Array, alpha: float, levels: int) -> Array:
     return np.where(x <= 0, 0, alpha * np.minimum(np.ceil(x / alpha), levels))
 
 
-def coarse_gradients(x: Array, alpha: float, levels: int, g: Array) -> tuple[Array, float]:
+def to_the_nearest(x: Array, alpha: float, levels: int) -> Array:
+    return alpha * np.clip(np.rint(x / alpha), -levels, levels)
+
+
+def coarse_gradients(
+    x: Array, alpha: float, levels: int, g: Array, *, mean_code: float | None = None, unit: float = 1.0
+) -> tuple[Array, float]:
+    """Of x, and of alpha; `mean_code`: inside, where it is not that of rounding up."""
     inside, above = (x > 0) & (x <= levels * alpha), x > levels * alpha
-    proxy = (g * np.where(above, levels, np.where(inside, (levels + 1) / 2, 0))).sum()
-    return g * inside, float(np.clip(0.01 * proxy, -1, 1))
+    code = (levels + 1) / 2 if mean_code is None else mean_code
+    proxy = (g * np.where(above, levels, np.where(inside, code, 0))).sum()
+    passed = inside | above if levels == 1 and mean_code is None else inside
+    return g * passed, paced(float(proxy), levels, unit)
+
+
+def paced(proxy: float, levels: int, unit: float) -> float:
+    """The paper's share and limit; of more than 4 bits, such that levels * alpha moves as 15 * alpha at 4 bits."""
+    if levels <= 15:
+        return unit * float(np.clip(0.01 * unit * proxy, -1, 1))
+    as_of_four_bits = proxy * 16 / (levels + 1)
+    return unit * float(np.clip(0.01 * unit * as_of_four_bits, -1, 1)) * 15 / levels
 
 
 def run(quantizer: nn.Module, values: Array, gradient: Array) -> tuple[Array, Array]:
@@ -48,12 +65,12 @@ def run(quantizer: nn.Module, values: Array, gradient: Array) -> tuple[Array, Ar
     return y.detach().numpy(), x.grad.numpy()
 
 
-def site(signed: bool, widest: float = 2.0) -> SiteRange:
+def site(signed: bool, widest: float = 2.0, factor: float = 1.0) -> SiteRange:
     highest = {bits: 2 ** (bits - 1) - 1 if signed and bits > 1 else 2**bits - 1 for bits in range(1, 9)}
-    grids = {bits: ActivationGrid(scale=widest / high, low=0, high=high) for bits, high in highest.items()}
+    grids = {bits: ActivationGrid(scale=factor * widest / high, low=0, high=high) for bits, high in highest.items()}
     return SiteRange(
-        name="t", role="layer", signed=signed, values=9, minimum=-4.0 if signed else 0.0, maximum=5.0, mean=0.25,
-        standard_deviation=1.0, grids=grids, affine_grids=grids,
+        name="t", role="layer", signed=signed, values=9, minimum=-4.0 * factor if signed else 0.0, maximum=5.0 * factor,
+        mean=0.25 * factor, standard_deviation=factor, grids=grids, affine_grids=grids,
     )  # fmt: skip
 
 
@@ -108,22 +125,67 @@ def test_activations_round_up_with_a_three_valued_gradient_of_alpha(bits: int, f
 
 
 @pytest.mark.parametrize("bits", [2, 3, 8])
-def test_signed_activations_round_away_from_zero_on_both_sides(bits: int) -> None:
+def test_signed_activations_round_to_the_nearest_on_both_sides(bits: int) -> None:
     levels = 2 ** (bits - 1) - 1
     quantizer = BcgdActivationQuantizer(bits, True, PAPER)
     quantizer.alpha.data.fill_(1.5 / levels)
     alpha = quantizer.grid().scale
-    y, dx = run(quantizer, VALUES.reshape(4, 16), GRADIENT.reshape(4, 16))
-    positive, negative = rounded_up(VALUES, alpha, levels), rounded_up(-VALUES, alpha, levels)
-    assert np.allclose(y.ravel(), positive - negative, atol=1e-6)
-    of_positive = coarse_gradients(VALUES, alpha, levels, GRADIENT)
-    assert np.allclose(dx.ravel(), of_positive[0] + coarse_gradients(-VALUES, alpha, levels, GRADIENT)[0], atol=1e-7)
+    y, dx = run(quantizer, VALUES.reshape(4, 16), 1e-3 * GRADIENT.reshape(4, 16))
+    assert np.allclose(y.ravel(), to_the_nearest(VALUES, alpha, levels), atol=1e-6)
+    positive, negative = (
+        coarse_gradients(way * VALUES, alpha, levels, way * 1e-3 * GRADIENT, mean_code=levels / 2) for way in (1, -1)
+    )
+    assert np.allclose(dx.ravel(), positive[0] - negative[0], atol=1e-7)
+    assert quantizer.alpha.grad.item() == pytest.approx(positive[1] + negative[1], rel=1e-4, abs=1e-7)
+
+
+def test_almost_nothing_rounds_to_nothing_where_a_tensor_is_signed() -> None:
+    """GELU fades out below zero: its last bits must not become a whole step."""
+    quantizer = BcgdActivationQuantizer(2, True, PAPER)
+    assert not quantizer(torch.tensor([[-1e-8, 1e-8]])).any()
+
+
+def test_one_bit_activations_pass_the_gradient_above_alpha_too_unless_set_otherwise() -> None:
+    x, g = np.array([[-0.5, 0.0, 0.5, 1.0, 2.0]]), np.ones((1, 5))
+    for gradient, expected in (("relu", [0, 0, 1, 1, 1]), ("clipped", [0, 0, 1, 1, 0])):
+        quantizer = BcgdActivationQuantizer(1, False, BcgdSettings(one_bit_gradient=gradient))
+        assert run(quantizer, x, g)[1].tolist() == [expected]
 
 
 def test_the_gradient_of_alpha_is_limited() -> None:
     quantizer = BcgdActivationQuantizer(4, False, PAPER)
     run(quantizer, np.full((2, 8), 99.0), np.full((2, 8), 50.0))
     assert quantizer.alpha.grad.item() == 1.0
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_alpha_learns_at_the_same_pace_in_any_unit_of_the_tensor(bits: int, signed: bool) -> None:
+    """The tensor times 1000, its gradient divided by 1000: a step of descent must move alpha by 1000 times as much."""
+    found = []
+    for factor in (1.0, 1000.0):
+        quantizer = BcgdActivationQuantizer(bits, signed, PAPER)
+        quantizer.initialise(site(signed, factor=factor))
+        run(quantizer, factor * VALUES.reshape(4, 16), GRADIENT.reshape(4, 16) / factor)
+        found.append((quantizer.alpha.grad / quantizer.alpha).item())
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert found[0] != 0
+
+
+@pytest.mark.parametrize(("signed", "values"), [(False, np.maximum(VALUES, 0)), (True, VALUES)])
+def test_the_unit_is_that_of_a_tensor_behind_a_batch_norm(signed: bool, values: Array) -> None:
+    quantizer = BcgdActivationQuantizer(4, signed, PAPER)
+    quantizer.initialise(site(signed).model_copy(update={"mean": values.mean(), "standard_deviation": values.std()}))
+    assert quantizer.unit.item() == pytest.approx(np.sqrt(np.square(values).mean() * (1 if signed else 2)))
+
+
+def test_eight_bits_move_the_range_no_faster_than_four() -> None:
+    moved = []
+    for bits in (4, 8):
+        quantizer = BcgdActivationQuantizer(bits, False, PAPER)
+        run(quantizer, np.full((2, 8), 99.0), np.full((2, 8), 50.0))
+        moved.append(quantizer.highest * quantizer.alpha.grad.item())
+    assert moved[0] == pytest.approx(moved[1])
 
 
 @pytest.mark.parametrize("start", [0.1, 1 / 3, 0.7654321, 1e-3, 3.3333])
