@@ -1,1 +1,1 @@
-"""Data sets: readers, transforms, splits. No torch."""
+"""Data sets: readers, transforms, splits. No torch, but for `synthetic`, where images are made."""

@@ -1,5 +1,6 @@
 """Reads .npz files: `images, labels`, or `train_x, train_y`, `val_x, val_y`, `test_x, test_y`.
 
+Without any labels, and with nothing else in the file that could be them, the images are unlabelled.
 Layout: 3 axes are N, H, W. With 4 axes the last is the channel axis where it has 1 or 3 entries (N, H, W, C), otherwise
 the second where it has 1 or 3 (N, C, H, W), otherwise the shorter of the two; equally long ones are refused.
 Format: numpy.lib.format, versions 1.0 and 2.0. The header is matched, not evaluated as NumPy does, and checked against
@@ -56,7 +57,9 @@ def read_npz(path: Path, filename: str, workspace: Path | None = None, limits: L
     with Archive(path, filename, limits) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.members}
         pairs = [pair for pair in _PAIRS if pair[0] in members or pair[1] in members]
-        _check_keys(filename, members, pairs)
+        if not members.keys() <= {pair[0] for pair in _PAIRS}:
+            _check_keys(filename, members, pairs)
+        _check_one_kind(filename, pairs)
         return [_read_pair(archive, members, pair, workspace) for pair in pairs]
 
 
@@ -66,6 +69,9 @@ def _check_keys(filename: str, members: dict[str, zipfile.ZipInfo], pairs: list[
         found = ", ".join(ascii(key) for key in list(members)[:10])
         lacking = " and ".join(missing) or "images, labels"
         raise InvalidInput(f"{filename} lacks the array {lacking}; it holds {found}", hint=_KEYS)
+
+
+def _check_one_kind(filename: str, pairs: list[tuple[str, str, int]]) -> None:
     if len(pairs) > 1 and pairs[0][0] == "images":
         raise InvalidInput(f"{filename} holds images and also {pairs[1][0]}: one of them is meant", hint=_KEYS)
 
@@ -75,11 +81,12 @@ def _read_pair(
 ) -> Part:
     image_key, label_key, split = pair
     digest = hashlib.sha256()
-    labels = _as_labels(
-        _read(archive, members[label_key], workspace, digest), f"{archive.name}: {label_key}", archive.limits
-    )
+    labels = None
+    if label_key in members:
+        found = _read(archive, members[label_key], workspace, digest)
+        labels = _as_labels(found, f"{archive.name}: {label_key}", archive.limits)
     images = _as_nhwc(_read(archive, members[image_key], workspace, digest), f"{archive.name}: {image_key}")
-    if len(images) != len(labels):
+    if labels is not None and len(images) != len(labels):
         raise InvalidInput(
             f"{archive.name}: {image_key} has {len(images)} entries, but {label_key} has {len(labels)}", hint=_KEYS
         )
@@ -89,7 +96,7 @@ def _read_pair(
         kind="npz",
         images=images,
         labels=labels,
-        splits=np.full(len(labels), split, np.int8),
+        splits=np.full(len(images), split, np.int8),
         class_names=None,
         smallest=size,
         largest=size,

@@ -1,4 +1,7 @@
-"""A data set: one or more uploaded files, opened together, in three splits, streamed as network inputs."""
+"""A data set: one or more uploaded files, opened together, in three splits, streamed as network inputs.
+
+Images may come without labels. Then labels are probabilities, those of a network that `label_with` names.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from core.data.file_kind import sniff_dataset_file
 from core.data.limits import DEFAULT_LIMITS, Limits
 from core.data.part import SPLIT_NAMES, SPLITS, UNASSIGNED, Part
 from core.data.preprocessing import Preprocessing, preprocessing_disagreement, resolve_preprocessing
+from core.data.soft_labels import Labeller, SoftLabels
 from core.data.splits import SplitPlan, plan_splits
 from core.data.transform import check_transform, transform
 from core.data.zipped_images import read_image_zip
@@ -32,7 +36,12 @@ __all__ = [
     "resolve_preprocessing",
 ]
 
-Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+Labels = NDArray[np.int64] | NDArray[np.float32]  # class numbers N, or probabilities N, classes
+Batch = tuple[NDArray[np.float32], Labels]
+FEWEST_UNLABELLED = 32
+
+
+_UNLABELLED = "the images have no labels: what is measured is agreement with the float network, not accuracy"
 
 
 @dataclass(frozen=True)
@@ -55,17 +64,23 @@ class Split:
     def __init__(self, dataset: Dataset, indices: NDArray[np.int64]) -> None:
         self._dataset = dataset
         self.indices = indices  # of the data set's images
-        self.labels = dataset.labels[indices]
+
+    @property
+    def labels(self) -> Labels:
+        """Class numbers N, or probabilities N, classes."""
+        return self._dataset.labels_of(self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def batches(self, batch_size: int, indices: NDArray[np.integer[Any]] | None = None) -> Iterator[Batch]:
-        """(x float32 B, C, H, W; y int64 B), all images in order or those at `indices` of this split, in that order."""
+        """(x float32 B, C, H, W; y int64 B, or float32 B, classes), all images in order or those at `indices` of this
+        split, in that order.
+        """
         chosen = self.indices if indices is None else self.indices[indices]
         for start in range(0, len(chosen), batch_size):
             batch = chosen[start : start + batch_size]
-            yield self._dataset.inputs(batch), self._dataset.labels[batch]
+            yield self._dataset.inputs(batch), self._dataset.labels_of(batch)
 
 
 class Dataset:
@@ -76,17 +91,39 @@ class Dataset:
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         self.given_preprocessing = preprocessing
         self.preprocessing = preprocessing or Preprocessing()
-        self.labels, self.class_names = _merge_classes(parts)
-        self.plan: SplitPlan = plan_splits(self.labels, np.concatenate([part.splits for part in parts]), seed)
+        self.labelled = _check_labelled(parts)
+        self._numbers, self.class_names = _merge_classes(parts) if self.labelled else (_one_class(parts), None)
+        self._soft: SoftLabels | None = None
+        self.plan: SplitPlan = plan_splits(self._numbers, np.concatenate([part.splits for part in parts]), seed)
         self.splits = {name: Split(self, self.plan.indices[name]) for name in SPLITS}
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self._numbers)
+
+    def label_with(self, labeller: Labeller) -> None:
+        """Images that came without labels get what `labeller` says of them."""
+        if not self.labelled:
+            self._soft = SoftLabels(self.inputs, len(self), labeller)
+
+    def labels_of(self, indices: NDArray[np.int64]) -> Labels:
+        """Class numbers N, or probabilities N, classes."""
+        if self.labelled:
+            return self._numbers[indices]
+        if self._soft is None:
+            raise InvalidInput("the images have no labels", hint="label them, or let a network do it")
+        return self._soft.at(indices)
+
+    @property
+    def labels(self) -> Labels:
+        """Of all images."""
+        return self.labels_of(np.arange(len(self)))
 
     @property
     def classes(self) -> int:
-        """One more than the highest class number."""
-        return len(self.class_names) if self.class_names else int(self.labels.max()) + 1
+        """One more than the highest class number; 0 where there are no labels."""
+        if not self.labelled:
+            return 0
+        return len(self.class_names) if self.class_names else int(self._numbers.max()) + 1
 
     @property
     def input_shape(self) -> tuple[int, int, int] | None:
@@ -99,7 +136,7 @@ class Dataset:
         """SHA-256 of images, labels and splits, whatever the files were called."""
         digest = hashlib.sha256(json.dumps([part.digest for part in self._parts]).encode())
         digest.update(json.dumps(self.class_names).encode())
-        for array in (self.labels, *(self.plan.indices[name] for name in SPLITS)):
+        for array in (self._numbers, *(self.plan.indices[name] for name in SPLITS)):
             digest.update(np.ascontiguousarray(array, "<i8").tobytes())
         return digest.hexdigest()
 
@@ -126,6 +163,7 @@ class Dataset:
         return {
             "fingerprint": self.fingerprint,
             "images": len(self),
+            "labelled": self.labelled,
             "classes": self.classes,
             "class_names": list(self.class_names) if self.class_names else None,
             "input_shape": self.input_shape,
@@ -139,20 +177,27 @@ class Dataset:
         }
 
     def _summarise(self, name: str) -> dict[str, Any]:
-        counts = np.bincount(self.splits[name].labels, minlength=self.classes)
-        return {"images": len(self.splits[name]), "origin": self.plan.origins[name], "per_class": counts.tolist()}
+        numbers = self._numbers[self.plan.indices[name]]
+        counts = np.bincount(numbers, minlength=self.classes).tolist() if self.labelled else []
+        return {"images": len(self.splits[name]), "origin": self.plan.origins[name], "per_class": counts}
 
     def _notes(self) -> list[str]:
         notes = [note for part in self._parts for note in part.notes]
         if self.plan.select_is_report:
             notes.append("select and report are one: figures are read from the images that choices were made on")
-        if len(np.unique(self.labels)) == 1:
-            notes.append("all images are of one class: an accuracy on them says nothing")
-        untrained = np.setdiff1d(self.splits["report"].labels, self.splits["train"].labels)
-        if len(untrained):
-            notes.append(f"{len(untrained)} classes of the report split have no training image")
+        notes += self._notes_on_classes() if self.labelled else [_UNLABELLED]
         if any(part.kind == "zip" for part in self._parts):
             notes.append("EXIF orientation is ignored, alpha is dropped, 16 bits keep their upper 8")
+        return notes
+
+    def _notes_on_classes(self) -> list[str]:
+        notes = []
+        if len(np.unique(self._numbers)) == 1:
+            notes.append("all images are of one class: an accuracy on them says nothing")
+        report, train = (self._numbers[self.plan.indices[name]] for name in ("report", "train"))
+        untrained = np.setdiff1d(report, train)
+        if len(untrained):
+            notes.append(f"{len(untrained)} classes of the report split have no training image")
         return notes
 
 
@@ -203,11 +248,35 @@ def _bind(part: Part, file: DatasetFile) -> Part:
     return replace(part, splits=np.full(len(part), code, np.int8))
 
 
+def _check_labelled(parts: Sequence[Part]) -> bool:
+    """Whether the images have labels. All of them, or none; and without, there are enough to learn ranges from."""
+    labelled = [part.labels is not None for part in parts]
+    if all(labelled):
+        return True
+    if any(labelled):
+        raise InvalidInput(
+            f"{parts[labelled.index(False)].filename} has no labels, {parts[labelled.index(True)].filename} has",
+            hint="label the images of all files of a data set, or of none",
+        )
+    count = sum(len(part) for part in parts)
+    if count < FEWEST_UNLABELLED:
+        raise InvalidInput(
+            f"there are {count} images, and they have no labels",
+            hint=f"give at least {FEWEST_UNLABELLED} images without labels, or label them: a folder for each class",
+        )
+    return False
+
+
+def _one_class(parts: Sequence[Part]) -> NDArray[np.int64]:
+    """What splits are cut by where nothing tells images apart."""
+    return np.zeros(sum(len(part) for part in parts), np.int64)
+
+
 def _merge_classes(parts: Sequence[Part]) -> tuple[NDArray[np.int64], tuple[str, ...] | None]:
     """Labels of all parts in one numbering: that of the sorted names of all files together."""
     named = [part.class_names is not None for part in parts]
     if not any(named):
-        return np.concatenate([part.labels for part in parts]), None
+        return np.concatenate([part.labels for part in parts if part.labels is not None]), None
     if not all(named):
         raise InvalidInput(
             f"{parts[named.index(False)].filename} numbers its classes, {parts[named.index(True)].filename} names them",
@@ -216,7 +285,8 @@ def _merge_classes(parts: Sequence[Part]) -> tuple[NDArray[np.int64], tuple[str,
     names = tuple(sorted({name for part in parts for name in part.class_names or ()}))
     index = {name: number for number, name in enumerate(names)}
     tables = [np.array([index[name] for name in part.class_names or ()], np.int64) for part in parts]
-    return np.concatenate([table[part.labels] for table, part in zip(tables, parts, strict=True)]), names
+    numbered = [table[part.labels] for table, part in zip(tables, parts, strict=True) if part.labels is not None]
+    return np.concatenate(numbered), names
 
 
 def _input_shape(part: Part, choice: Preprocessing) -> tuple[int, int, int] | None:

@@ -1,11 +1,12 @@
 """Which class and which split each image of an archive belongs to.
 
-Three layouts, tried in this order, each optionally inside one common folder:
+Four layouts, tried in this order, each optionally inside one common folder:
 
 1. a manifest `labels.csv`, `labels.json`, `manifest.csv` or `manifest.json` beside the images or above them, read by
    `manifest.py`;
 2. class folders: `<class>/…/<image>`;
-3. file names that begin with the class number: `0007_anything.jpg`.
+3. file names that begin with the class number: `0007_anything.jpg`;
+4. none of these: files without a folder, or in one called images, unlabelled or unlabeled. Such images have no class.
 
 Where every image lies in a folder named after a split (train, val, test, …), that folder is the split and the layout
 begins below it. Classes that are all whole numbers are class numbers; others are numbered in the order of their names.
@@ -26,6 +27,7 @@ MANIFESTS = frozenset({"labels.csv", "labels.json", "manifest.csv", "manifest.js
 _NESTED = frozenset(
     {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".npz", ".npy", ".pkl", ".pt"}
 )
+_UNLABELLED = frozenset({"images", "unlabelled", "unlabeled"})
 _LEADING_NUMBER = re.compile(r"(\d{1,9})[_\- ]")
 _CLASS_NUMBER = re.compile(r"\d{1,9}")
 _LAYOUT = "make one folder of images per class, or add labels.csv with the columns file and class"
@@ -42,10 +44,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with their class, as it is written, and their split."""
+    """Images with their class, as it is written, and their split. No classes: the images have none."""
 
     names: tuple[str, ...]
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] | None
     splits: tuple[int, ...]
     notes: tuple[str, ...] = ()
 
@@ -74,8 +76,10 @@ def _hidden(name: str) -> bool:
 
 
 def by_folder(images: Sequence[str], archive: str) -> Labelled:
-    """Layouts 2 and 3."""
+    """Layouts 2 to 4."""
     splits, paths = _without_split(_without_common_folder([PurePosixPath(name).parts for name in images]))
+    if all(_has_no_class(path) for path in paths):
+        return Labelled(tuple(images), None, splits)
     if all(len(path) > 1 for path in paths):
         return Labelled(tuple(images), tuple(path[0] for path in paths), splits)
     numbers = [_LEADING_NUMBER.match(path[-1]) for path in paths]
@@ -83,6 +87,13 @@ def by_folder(images: Sequence[str], archive: str) -> Labelled:
     if unclear:
         raise InvalidInput(f"{archive}: nothing says which class {unclear[0]!a} is", hint=_LAYOUT)
     return Labelled(tuple(images), tuple(str(int(number[1])) for number in numbers if number), splits)
+
+
+def _has_no_class(path: tuple[str, ...]) -> bool:
+    folders, name = path[:-1], path[-1]
+    return (not folders or (len(folders) == 1 and folders[0].lower() in _UNLABELLED)) and not _LEADING_NUMBER.match(
+        name
+    )
 
 
 def by_manifest(images: Sequence[str], manifest: str, rows: Mapping[str, str], archive: str) -> Labelled:

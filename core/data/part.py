@@ -29,13 +29,14 @@ SPLIT_NAMES = {
 class Part:
     """Images N, H, W, C (None where their sizes differ and no common size was asked for), labels N, splits N.
 
-    `labels` index `class_names`, or are class numbers themselves where that is None. `splits` index SPLITS.
+    `labels` index `class_names`, or are class numbers themselves where that is None; they are None where the images
+    came without. `splits` index SPLITS.
     """
 
     filename: str
     kind: str
     images: NDArray[Any] | None
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
     splits: NDArray[np.int8]
     class_names: tuple[str, ...] | None
     smallest: tuple[int, int]  # height, width
@@ -44,4 +45,4 @@ class Part:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.splits)

@@ -66,14 +66,14 @@ def read_image_zip(
         images, digest = _decode_all(
             archive, chosen, gray=all(h.gray for h in headers), size=shared, workspace=workspace
         )
-    numbers, names = number_classes(labelled.classes)
-    _check_classes(filename, numbers, limits)
+    numbers, names = (None, None) if labelled.classes is None else number_classes(labelled.classes)
+    _check_classes(filename, numbers or [0], limits)
     extra = (f"{filename}: {ignored} files that are not images are ignored",) if ignored else ()
     return Part(
         filename=filename,
         kind="zip",
         images=images,
-        labels=np.array(numbers, np.int64),
+        labels=None if numbers is None else np.array(numbers, np.int64),
         splits=np.array(labelled.splits, np.int8),
         class_names=names,
         smallest=(min(h.height for h in headers), min(h.width for h in headers)),

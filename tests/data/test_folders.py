@@ -47,10 +47,15 @@ def test_a_leading_number_is_the_class_where_there_are_no_folders(prefix):
     assert labelled(*names) == (["0", "12", "7"], [-1, -1, -1])
 
 
-@pytest.mark.parametrize("names", [("a.png", "b.png"), ("cat/1.png", "2.png"), ("cat/1.png", "3_a.png"), ("9.png",)])
+@pytest.mark.parametrize("names", [("a.png", "3_b.png"), ("cat/1.png", "2.png"), ("cat/1.png", "3_a.png")])
 def test_images_without_a_class_are_named(names):
     with pytest.raises(InvalidInput, match="nothing says which class"):
         by_folder(names, "upload.zip")
+
+
+@pytest.mark.parametrize("names", [("a.png", "9.png"), ("images/a.png", "images/b.png"), ("train/a.png", "test/b.png")])
+def test_images_without_folders_and_numbers_have_no_class(names):
+    assert by_folder(names, "upload.zip").classes is None
 
 
 def test_other_files_are_counted_and_hidden_ones_too():

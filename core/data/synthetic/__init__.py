@@ -1,0 +1,1 @@
+"""Images for jobs without data: made from the network itself."""
