@@ -89,7 +89,7 @@ def test_named_parts_become_splits(tmp_path):
     ("arrays", "word"),
     [
         ({"x": LABELS, "y": LABELS}, "'x'"),
-        ({"images": LABELS}, "labels"),
+        ({"images": LABELS, "y": LABELS}, "labels"),
         ({"train_x": LABELS, "train_y": LABELS, "test_x": LABELS}, "test_y"),
         ({"images": LABELS, "labels": LABELS, "train_x": LABELS, "train_y": LABELS}, "one of them"),
     ],
