@@ -7,6 +7,7 @@ images comes first, and where it fails only those ReLU6 are replaced that limite
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -19,7 +20,8 @@ from core.graph.changed_network import described_again
 from core.graph.loaded_model import LoadedModel
 from core.graph.vocabulary import called_module
 
-HARMLESS = 0.995  # share of the images whose answer stays the same
+SAME_ANSWERS = 0.995  # share of the images
+LARGEST_CHANGE = 0.1  # of the output, relative
 FOLDER = "unlimited_relus"
 
 
@@ -28,14 +30,14 @@ class RangeCheck(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    agreement: float = Field(description="share of the images whose largest score stays; 1 - the relative change where "
-                                         "the network has no scores")  # fmt: skip
+    agreement: float = Field(description="share of the images whose largest score stays; 1 where there are no scores")
+    change: float = Field(description="of the output, relative, over all images")
     limited: dict[str, float] = Field(description="by node of a ReLU6: the share of its values above 6")
 
     @property
     def harmless(self) -> bool:
         """Whether all may be replaced."""
-        return self.agreement >= HARMLESS
+        return self.agreement >= SAME_ANSWERS and self.change <= LARGEST_CHANGE
 
     def replaced(self) -> list[str]:
         """Nodes whose limit goes."""
@@ -61,17 +63,24 @@ def check_ranges(loaded: LoadedModel, images: Callable[[], Iterable[Tensor]]) ->
     """Run with the limits and without. `images`: the same batches N, C, H, W at each call."""
     names = limited_relus(loaded.module)
     if not names:
-        return RangeCheck(agreement=1.0, limited={})
+        return RangeCheck(agreement=1.0, change=0.0, limited={})
     unlimited = without_limits(loaded, names).module
     counts = {name: [0, 0] for name in names}
-    same = total = 0.0
+    images_seen = same = 0
+    difference = power = 0.0
     for batch in images():
         exact, changed = _Counting(loaded.module, counts).run(batch), unlimited(batch)
-        same += _unchanged(exact, changed)
-        total += len(batch)
-    if not total:
+        same += int((exact.argmax(1) == changed.argmax(1)).sum()) if exact.dim() == 2 else len(batch)
+        difference += float((changed - exact).double().square().sum())
+        power += float(exact.double().square().sum())
+        images_seen += len(batch)
+    if not images_seen:
         raise InvalidInput("there is no image to measure with", hint="give at least one training image")
-    return RangeCheck(agreement=same / total, limited={name: over / of for name, (over, of) in counts.items()})
+    return RangeCheck(
+        agreement=same / images_seen,
+        change=math.sqrt(difference / power) if power else 0.0,
+        limited={name: over / of for name, (over, of) in counts.items()},
+    )
 
 
 class _Counting(fx.Interpreter):
@@ -88,13 +97,6 @@ class _Counting(fx.Interpreter):
             self.counts[n.name][0] += int((x > 6).sum())
             self.counts[n.name][1] += x.numel()
         return super().run_node(n)
-
-
-def _unchanged(exact: Tensor, changed: Tensor) -> float:
-    """In images: how many give the same answer, or how much of the output is left."""
-    if exact.dim() == 2:
-        return float((exact.argmax(1) == changed.argmax(1)).sum())
-    return len(exact) * max(0.0, 1.0 - float((changed - exact).norm() / exact.norm().clamp(min=1e-30)))
 
 
 def _is_limited(module: fx.GraphModule, node: fx.Node) -> bool:
