@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from core.errors import BitfrontError
 
@@ -27,6 +28,12 @@ Architecture = Annotated[
     str | None, typer.Option(help="for .safetensors: the named architecture (see: bitfront methods)")
 ]
 
+Data = Annotated[
+    list[str],
+    typer.Option(help=".npz or .zip, or FILE:train, FILE:select, FILE:report; several make one data set"),
+]
+Server = Annotated[str | None, typer.Option(help="address of a service  [default: the one on this machine]")]
+
 
 @app.command()
 def up() -> None:
@@ -40,9 +47,7 @@ def up() -> None:
 @app.command()
 def quantize(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".onnx or .safetensors")],
-    data: Annotated[
-        list[Path], typer.Option(exists=True, dir_okay=False, help=".npz or .zip; several make one data set")
-    ],
+    data: Data,
     out: Annotated[Path, typer.Option(help="where the results go; must not exist or be empty")],
     target: Targets = [],  # noqa: B006 - typer copies it
     points: Annotated[int | None, typer.Option(min=1, max=64, help="on the front  [default: 8]")] = None,
@@ -86,10 +91,11 @@ def quantize(
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
 ) -> None:
     """Find the bits of every layer, train, export, and compare: the service's stages in the terminal."""
+    from bitfront.data_files import data_files  # noqa: PLC0415
     from bitfront.quantize import QuantizeRequest, quantize_locally  # noqa: PLC0415
 
     request = QuantizeRequest(
-        model=model, data=data, out=out, targets=target, points=points, method=method, settings=setting,
+        model=model, data=data_files(data), out=out, targets=target, points=points, method=method, settings=setting,
         insert_normalisation=insert_normalisation, strategy=strategy, metric=metric, epochs=epochs,
         bits=parse_bits(bits) if bits else (), at_most=at_most, job=job, policies=policy, architecture=architecture,
         preprocessing=preprocessing, seed=seed, processes=processes, device=device,
@@ -105,6 +111,7 @@ def demo(
     """Run the example (scanned digits) in the terminal."""
     from uuid import NAMESPACE_URL, uuid5  # noqa: PLC0415
 
+    from bitfront.data_files import DataFile  # noqa: PLC0415
     from bitfront.example import (  # noqa: PLC0415
         example_dataset_path,
         example_model_path,
@@ -118,10 +125,72 @@ def demo(
     body = example_specification(uuid5(NAMESPACE_URL, model.name), uuid5(NAMESPACE_URL, data.name))
     specification = JobSpecification.model_validate(body)
     request = QuantizeRequest(
-        model=model, data=[data], out=out, targets=list(specification.targets),
+        model=model, data=[DataFile(data)], out=out, targets=list(specification.targets),
         preprocessing=example_preprocessing_path(), processes=processes,
     )  # fmt: skip
     quantize_locally(request, console, specification)
+
+
+@app.command()
+def submit(
+    job: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="job.json of a bundle, or JSON or TOML with parts of a job"),
+    ],
+    model: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="the network; uploaded unless it is there already")
+    ] = None,
+    data: Data = [],  # noqa: B006
+    architecture: Architecture = None,
+    preprocessing: Annotated[
+        Path | None, typer.Option(exists=True, help="JSON; preprocessing.json of a bundle, for example")
+    ] = None,
+    policy: Annotated[
+        list[str], typer.Option(help="file with a policy to evaluate beside the front, as for quantize")
+    ] = [],  # noqa: B006
+    wait: Annotated[bool, typer.Option("--wait", help="until the job has ended; status 1 if it failed")] = False,
+    server: Server = None,
+) -> None:
+    """Start a job at a service; upload what it has not got."""
+    from bitfront import submit as sending  # noqa: PLC0415
+    from bitfront.client import connect  # noqa: PLC0415
+    from bitfront.data_files import data_files  # noqa: PLC0415
+
+    given = sending.Submission(job, model, data_files(data), architecture, preprocessing, policy)
+    with connect(server) as client:
+        made = sending.submit(client, given)
+        console.print(f"Job {made['id']}: {client.address}/ui/jobs/{made['id']}", markup=False, soft_wrap=True)
+        if wait:
+            sending.wait(client, made["id"], console)
+
+
+@app.command()
+def jobs(server: Server = None) -> None:
+    """List the jobs of a service, newest first, with their points."""
+    from bitfront.client import connect  # noqa: PLC0415
+
+    table = Table(Column("id", no_wrap=True), "name", "state", "points", title="Jobs")
+    with connect(server) as client:
+        for job in client.call("GET", "/jobs")["items"]:
+            points = ", ".join(each["name"] for each in client.items(f"/jobs/{job['id']}/candidates"))
+            table.add_row(job["id"], escape(job["name"]), job["state"], points)
+    console.print(table)
+
+
+@app.command()
+def bundle(
+    point: Annotated[
+        str, typer.Argument(help="JOB/NAME, such as 01a1…/point-3 (see: bitfront jobs), or a candidate's id")
+    ],
+    out: Annotated[Path | None, typer.Option(help="file or folder  [default: NAME.bundle.zip here]")] = None,
+    server: Server = None,
+) -> None:
+    """Fetch everything about a point of a service in one zip: files, parity, figures, how to run it, job.json."""
+    from bitfront.bundle_download import fetch_bundle  # noqa: PLC0415
+    from bitfront.client import connect  # noqa: PLC0415
+
+    with connect(server) as client:
+        console.print(str(fetch_bundle(client, point, out)), markup=False, soft_wrap=True)
 
 
 @app.command()

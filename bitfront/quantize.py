@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -15,7 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bitfront.data_files import DataFile, sha256_of
 from bitfront.job_body import check, completed, method_words, read_job_file
+from bitfront.local_bundles import write_bundles
 from bitfront.local_run import LocalRun
 from bitfront.own_policies import read_policies, with_policies
 from core.data.preprocessing import Preprocessing
@@ -24,7 +25,7 @@ from core.graph.inventory import Inventory
 from core.jobs.joint_widths import JOINT_FILE
 from core.jobs.plan import STAGES, PlannedTask
 from core.jobs.specification import JobSpecification
-from core.jobs.task import RESULT_FILE, DatasetFileInput, DatasetInput, ModelInput
+from core.jobs.task import DatasetFileInput, DatasetInput, ModelInput
 
 WORK_FOLDER = ".tasks"
 DEFAULT_TARGETS = ("bismo-cloud",)  # as in a specification
@@ -35,7 +36,7 @@ class QuantizeRequest:
     """What was typed. The rest is as in the file `job`, if there is one, and else as in a job of the service."""
 
     model: Path
-    data: list[Path]
+    data: list[DataFile]
     out: Path
     targets: list[str] = field(default_factory=list)
     points: int | None = None
@@ -81,11 +82,6 @@ def quantize_locally(request: QuantizeRequest, console: Console, specification: 
     console.print(f"Files: {request.out}", markup=False)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _model_input(request: QuantizeRequest) -> ModelInput:
     preprocessing = None
     if request.preprocessing is not None:
@@ -101,12 +97,15 @@ def _model_input(request: QuantizeRequest) -> ModelInput:
         filename=request.model.name,
         architecture=request.architecture,
         preprocessing=preprocessing,
-        sha256=_sha256(request.model),
+        sha256=sha256_of(request.model),
     )
 
 
 def _dataset_input(request: QuantizeRequest) -> DatasetInput:
-    files = [DatasetFileInput(path=path.resolve(), filename=path.name, sha256=_sha256(path)) for path in request.data]
+    files = [
+        DatasetFileInput(path=path.resolve(), filename=path.name, split=split, sha256=sha256_of(path))
+        for path, split in ((file.path, file.split) for file in request.data)
+    ]
     return DatasetInput(files=files)
 
 
@@ -131,7 +130,7 @@ def _specification(request: QuantizeRequest, model: ModelInput) -> JobSpecificat
         limit = {"metric": "latency", "target": target, "relative_to": "uniform-8", "at_most": request.at_most}
         search = body.get("search", {})
         body["search"] = {**search, "constraints": [*search.get("constraints", []), limit]}
-    return completed(body, model.sha256, request.data[0], request.settings)
+    return completed(body, model.sha256, request.data[0].path, request.settings)
 
 
 def _typed_parts(request: QuantizeRequest) -> dict[str, dict[str, Any]]:
@@ -181,12 +180,8 @@ class _StageBars:
 
 
 def _collect(run: LocalRun, out: Path) -> None:
-    """Copies each candidate's files to a folder with its name, and the job's tables beside them."""
-    search = run.result("search") or {"candidates": []}
-    for candidate in search["candidates"]:
-        files = run.directory("export", candidate["point"])
-        if files is not None and (files / RESULT_FILE).exists():
-            shutil.copytree(files, out / candidate["name"], ignore=shutil.ignore_patterns(RESULT_FILE, "checkpoints"))
+    """Each candidate's files in a folder with its name, and the job's tables beside them."""
+    write_bundles(run, out)
     joint = run.directory("joint")
     if joint is not None:
         shutil.copy(joint / JOINT_FILE, out / JOINT_FILE)

@@ -1,11 +1,14 @@
-"""Zip archives that are the same to the byte each time: fixed times and permissions, entries in the order given."""
+"""Zip archives that are the same to the byte each time: fixed times and permissions, entries in the order given.
+
+Or the same files in a folder.
+"""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 Chunks = Callable[[], Iterable[bytes]]
@@ -39,6 +42,15 @@ def write_zip(target: IO[bytes], entries: Iterable[Entry]) -> None:
             with archive.open(info, "w") as sink:
                 for chunk in entry.content():
                     sink.write(chunk)
+
+
+def write_folder(folder: Path, entries: Iterable[Entry]) -> None:
+    """The same files outside an archive."""
+    for entry in entries:
+        path = folder / entry.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.writelines([entry.content] if isinstance(entry.content, bytes) else entry.content())
 
 
 def read_zip(source: IO[bytes]) -> Iterator[tuple[str, bytes]]:

@@ -19,7 +19,7 @@ def readme(name: str, model: Source, dataset: Source, files: Sequence[str]) -> s
     parts += [text for file, text in _HOW_TO_RUN.items() if file in files]
     plots = sorted(file for file in files if file.startswith(_PLOTS) and file.endswith(".json"))
     if plots:
-        parts.append(_OF_PLOTS.format(first=plots[0]))
+        parts.append(_OF_PLOTS.format(one=next((each for each in plots if "front" in each), plots[0])))
     known = {*_HOW_TO_RUN, *_TOLD_OF_ALL, C_ARCHIVE}
     more = [file for file in files if file not in known and not file.startswith(_PLOTS)]
     if more:
@@ -34,9 +34,9 @@ def _tail(model: Source, dataset: Source) -> str:
         f"--data {_shell(file.name)}" if file.split is None else f"--data {_shell(f'{file.name}:{file.split}')}"
         for file in dataset.files
     )
-    uploads = f"{_shell(model.files[0].name)} {data} --preprocessing preprocessing.json{architecture}"
-    sent = f"--model {_shell(model.files[0].name)} {data}"
-    return _TAIL.format(uploads=uploads, sent=sent, model=_listed(model), dataset=_listed(dataset))
+    network = _shell(model.files[0].name)
+    more = f"{data} --preprocessing preprocessing.json{architecture}"
+    return _TAIL.format(network=network, more=more, model=_listed(model), dataset=_listed(dataset))
 
 
 def _shell(text: str) -> str:
@@ -157,18 +157,18 @@ Each as JSON for plotly, and the same figures as a table (.csv). For a page that
     pip install plotly
     python -c "
     import plotly.io
-    plotly.io.read_json('{first}').write_html('plot.html')"
+    plotly.io.read_json('{one}').write_html('plot.html')"
 """
 _TAIL = """\
 The same again
 --------------
 In a terminal, with the files that are listed below:
 
-    bitfront quantize {uploads} --job job.json --out again
+    bitfront quantize {network} {more} --job job.json --out again
 
 By a service that runs; it uploads what is not there yet:
 
-    bitfront submit job.json {sent}
+    bitfront submit job.json --model {network} {more}
 
 Or, where this was made:
 

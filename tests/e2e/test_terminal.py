@@ -52,6 +52,23 @@ def test_quantize_leaves_a_folder_per_candidate_with_files_that_work(quantized: 
         assert next(each for each in comparisons if each["name"] == "qdq-training")["agreement"] > 0.99
 
 
+def test_a_folder_of_quantize_is_what_a_bundle_of_the_service_holds(quantized: Path) -> None:
+    folder = quantized / "point-1"
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    assert {name for _, name in (line.split("  ") for line in lines)} >= {
+        "README.txt", "job.json", "figures.json", "provenance.json", "c/network.c", "plots/front.bismo-edge.json",
+    }  # fmt: skip
+    figures = json.loads((folder / "figures.json").read_text())["figures"]
+    found = {(each["quantity"], each["kind"], each.get("stage"), each.get("split")) for each in figures}
+    assert found >= {
+        ("accuracy", "evaluated", "after calibration", "report"), ("latency", "simulated", None, None),
+        ("latency", "measured", None, None), ("size", "counted", None, None),
+    }  # fmt: skip
+    job = json.loads((folder / "job.json").read_text())
+    assert job["policies"] == [json.loads((folder / "policy.json").read_text())]
+    assert job["quantizer"]["method"] == "hadq"
+
+
 def test_quantize_writes_only_widths_that_were_asked_for(quantized: Path) -> None:
     layers = json.loads((quantized / "point-1" / "policy.json").read_text())["layers"]
     assert {bits["weights"] for bits in layers.values()} <= {4, 8}
@@ -83,6 +100,7 @@ def test_quantize_never_writes_into_a_folder_with_something_in_it(quantized: Pat
         (["--bits", "9"], "weights"),
         (["--setting", "magic=1"], "it has nothing to set"),
         (["--policy", "nowhere.npy"], "there is no file nowhere.npy"),
+        (["--data", "nowhere.npz"], "there is no file nowhere.npz"),
     ],
 )
 def test_what_does_not_exist_is_refused_with_what_does(tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from safetensors.torch import load_file
 from torch.fx import GraphModule
 
 from core.deploy.foreign.files import AIMET, HAQ, HAWQ, QONNX, TENSORRT, write_foreign_files
@@ -16,7 +15,8 @@ from core.deploy.packed import PackedSize, export_packed
 from core.deploy.parity.records import ParityReport
 from core.deploy.parity.report import PACKED, Exported, parity_report
 from core.deploy.policy_table import policy_csv
-from core.jobs.stages.evaluate import EMPTY, calibrated_model
+from core.graph.inventory import Inventory
+from core.jobs.stages.evaluate import EMPTY, calibrated_model, load_weights, structure
 from core.jobs.stages.finetune import TRAINED_FILE
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
@@ -30,9 +30,9 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     """Result: `parity` and `speed`; files: ONNX QDQ, ONNX and C of integers, packed, the policy, both reports, and
     those for other tools. What has no form in a format is no file; `parity.refused` says why.
     """
-    policy = inputs.policy
-    if policy is None:
+    if inputs.policy is None:
         return TaskOutput(result=EMPTY)
+    policy = _in_order(inputs.policy, inputs.inventory)
     model = _final_model(inputs, policy)
     directory = inputs.task.directory
     reporter.progress(0.05, "writing the files")
@@ -67,10 +67,16 @@ _FILES = [
 ]
 
 
+def _in_order(policy: Policy, inventory: Inventory) -> Policy:
+    """Layers as they run: rows and requests keep them in other orders, and equal points shall give equal files."""
+    return policy.model_copy(update={"layers": {layer.name: policy.layers[layer.name] for layer in inventory.layers}})
+
+
 def _final_model(inputs: StageInputs, policy: Policy) -> GraphModule:
-    model = calibrated_model(inputs, policy)
-    if "finetune" in inputs.task.upstream:
-        model.load_state_dict(load_file(inputs.path("finetune", TRAINED_FILE), device=str(inputs.device)))
+    if "finetune" not in inputs.task.upstream:
+        return calibrated_model(inputs, policy).eval()
+    model = structure(inputs, policy, inputs.result("finetune")["post_training"])
+    load_weights(model, inputs, "finetune", TRAINED_FILE)
     return model.eval()
 
 
