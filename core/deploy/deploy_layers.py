@@ -19,10 +19,22 @@ from core.graph.vocabulary import LayerModule, called_module
 
 
 @dataclass(frozen=True)
+class ExactScales:
+    """[C] each, float64: a layer's scale, offset and bias as its parameters give them, before a file rounds them.
+
+    A weight's offset is added up over all inputs: rounded to float32 it moves sums by more than float32's own noise.
+    """
+
+    scale: Doubles
+    offset: Doubles
+    bias: Doubles
+
+
+@dataclass(frozen=True)
 class DeployLayer:
     """One layer. Exactly one of `integers` and `weight` is set; `bias` is float32 [C], C output channels, or None.
 
-    `norm` is the call of the absorbed batch norm: its output is this layer's output.
+    `norm` is the call of the absorbed batch norm: its output is this layer's output. `exact` stands beside `integers`.
     """
 
     name: str
@@ -32,6 +44,7 @@ class DeployLayer:
     weight: Floats | None
     bias: Floats | None
     norm: fx.Node | None
+    exact: ExactScales | None = None
 
     @property
     def output(self) -> fx.Node:
@@ -66,7 +79,14 @@ def _unfolded(node: fx.Node, quantized: QuantizedLayer) -> DeployLayer:
     integers = integer_weight(quantized, output_axis(module))
     weight = None if integers is not None else _floats(module.weight)
     bias = None if module.bias is None else _floats(module.bias)
-    return DeployLayer(str(node.target), node, module, integers, weight, bias, None)
+    exact = None if integers is None else _exact(integers, bias)
+    return DeployLayer(str(node.target), node, module, integers, weight, bias, None, exact)
+
+
+def _exact(integers: IntegerWeight, bias: Floats | None) -> ExactScales:
+    scale, offset = integers.scale.astype(np.float64), integers.offset.astype(np.float64)
+    nothing = np.zeros(1)
+    return ExactScales(scale, offset, nothing if bias is None else bias.astype(np.float64))
 
 
 def _foldable(layer: DeployLayer) -> bool:
@@ -78,8 +98,11 @@ def _folded(layer: DeployLayer, norm: fx.Node, module: BatchNorm) -> DeployLayer
     factor, shift = factor_and_shift(module, str(norm.target))
     bias = shift if layer.bias is None else shift + layer.bias * factor
     folded = replace(layer, bias=bias.astype(np.float32), norm=norm)
-    if layer.integers is not None:
-        return replace(folded, integers=layer.integers.times(factor))
+    if layer.integers is not None and layer.exact is not None:
+        integers = layer.integers.times(factor)
+        scale = np.copysign(layer.exact.scale * factor, integers.scale)
+        exact = ExactScales(scale, layer.exact.offset * factor, shift + layer.exact.bias * factor)
+        return replace(folded, integers=integers, exact=exact)
     return replace(folded, weight=_scaled(cast(Floats, layer.weight), factor, output_axis(layer.module)))
 
 

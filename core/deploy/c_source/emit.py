@@ -125,14 +125,14 @@ def _ranges(codes: NDArray[np.int64], bits: Integers) -> tuple[Integers, Integer
 def _multiply(source: Source, name: str, operation: Multiply) -> str:
     unpack = _unpacking(source, name, operation)
     bias = operation.bias
-    bias_index = "o" if bias.ndim == 1 else "(o * OH + h) * OW + w"
-    bias_c = source.channel_value(f"{name}_bias", bias.reshape(-1), bias_index)
-    offset = source.channel_value(f"{name}_offset", operation.offset, "o")
     has_offset = bool(operation.offset.any())
     total = f"acc * {1 << operation.shift}" if operation.shift else "acc"
     if has_offset:
-        total += f" + sum * {offset}"
-    store = f"({source.type_of(operation.output)})({total} + {bias_c})"
+        total += f" + sum * {source.channel_value(f'{name}_offset', operation.offset, 'o')}"
+    if bias.any():
+        place = "o" if bias.ndim == 1 else "(o * OH + h) * OW + w"
+        total += f" + {source.channel_value(f'{name}_bias', bias.reshape(-1), place)}"
+    store = f"({source.type_of(operation.output)})({total})"
     write = _linear if operation.kind == "linear" else _convolution
     return write(source, operation, unpack, store, has_offset)
 
@@ -213,8 +213,11 @@ def _requantize(source: Source, name: str, operation: Requantize) -> str:
     if operation.dyadic is not None:
         form = operation.dyadic
         parts = [
-            f"((int64_t)x{at}[e] - {number(zero)}) * {source.channel_value(f'{name}_m{at}', row, 'c')}"
-            for at, (zero, row) in enumerate(zip(operation.zeros, form.multiplier, strict=True))
+            f"((int64_t)x{at}[{_position(source, tensor, shape)}] - {number(zero)})"
+            f" * {source.channel_value(f'{name}_m{at}', row, 'c')}"
+            for at, (tensor, zero, row) in enumerate(
+                zip(operation.inputs, operation.zeros, form.multiplier, strict=True)
+            )
         ]
         parts.append(source.channel_value(f"{name}_a", form.addend, "c"))
         shift = source.channel_value(f"{name}_s", form.shift, "c")
@@ -225,6 +228,16 @@ def _requantize(source: Source, name: str, operation: Requantize) -> str:
     limits = f"{number(operation.low)}, {number(operation.high)}"
     inner = f"y[e] = ({target})bf_clip({value} + {number(operation.zero)}, {limits});"
     return _channel_loop(shape, operation.axis, inner)
+
+
+def _position(source: Source, tensor: str, shape: tuple[int, ...]) -> str:
+    """Where a tensor that is the same for all channels holds what belongs to element `e`."""
+    own = source.program.tensors[tensor].shape
+    if own == shape:
+        return "e"
+    axis = next(at for at, (extent, whole) in enumerate(zip(own, shape, strict=True)) if extent != whole)
+    behind = int(np.prod(shape[axis + 1 :]))
+    return f"e / {shape[axis] * behind} * {behind} + e % {behind}"
 
 
 def _fixed_point_value(source: Source, name: str, operation: Requantize) -> str:

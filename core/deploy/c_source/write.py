@@ -12,7 +12,7 @@ from core.deploy.c_source.arena import Arena, Lifetime, plan
 from core.deploy.c_source.emit import Source, emit
 from core.deploy.c_source.literals import SIZES, number
 from core.deploy.c_source.runtime import MAIN, RUNTIME
-from core.deploy.integer.program import IntegerProgram
+from core.deploy.integer.program import IntegerProgram, Multiply
 from core.errors import UnsupportedModel
 
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
@@ -94,7 +94,11 @@ void {name}_run(const {kind} *input, int32_t *output);
 
 def _network(source: Source, name: str, calls: list[str], arena: Arena) -> str:
     program = source.program
-    row = f"static int32_t row[{source.largest_row}];" if any(True for _ in program.layers()) else ""
+    row = (
+        f"static int32_t row[{source.largest_row}];"
+        if any(isinstance(operation, Multiply) for operation in program.operations)
+        else ""
+    )
     lines = []
     for call, operation in zip(calls, program.operations, strict=True):
         places = [_place(source, tensor, arena) for tensor in (*operation.inputs, operation.output)]

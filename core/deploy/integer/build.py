@@ -16,7 +16,7 @@ from core.deploy.integer.layers import build_layer
 from core.deploy.integer.moves import build_move
 from core.deploy.integer.pools import build_pool
 from core.deploy.integer.program import IntegerProgram, Rounding, TensorFacts
-from core.deploy.integer.sites import build_site, requantized
+from core.deploy.integer.sites import build_site, finely
 from core.deploy.integer.values import Term, Value
 from core.quantizers.site_range import ActivationGrid
 
@@ -103,6 +103,7 @@ def _build_output(builder: Builder, node: fx.Node) -> None:
     if len(value.terms) == 1 and (only.scale == scale).all() and only.zero == 0 and not value.offset.any():
         program.output = only.tensor
     else:
-        constant = value.offset / scale
-        program.output = requantized(builder, node, value.terms, constant, scale, 0, -(2**31), 2**31 - 1)
+        value = finely(builder, node, value)
+        only = value.terms[0]
+        program.output, scale = only.tensor, float(only.scale.max())
     program.output_scale = scale

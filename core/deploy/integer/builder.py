@@ -80,9 +80,19 @@ class Builder:
 
     def moved(self, node: fx.Node, value: Value, kind: MoveKind, numbers: Sequence[int], shape: Sequence[int]) -> Value:
         """A value whose terms are all moved alike; scales and offset follow, and what is pending stays so."""
-        terms = tuple(self._moved_term(node, term, kind, tuple(numbers), shape) for term in value.terms)
         old = self.shape(value)
+        whole = [self._repeated(node, term, old) for term in value.terms]
+        terms = tuple(self._moved_term(node, term, kind, tuple(numbers), shape) for term in whole)
         return replace(value, terms=terms, offset=follow(value.offset, old, kind, numbers, shape))
+
+    def _repeated(self, node: fx.Node, term: Term, shape: tuple[int, ...]) -> Term:
+        """A term that is the same for all channels, once for each."""
+        facts = self.facts(term.tensor)
+        if facts.shape == shape:
+            return term
+        factors = tuple(extent // own for extent, own in zip(shape, facts.shape, strict=True))
+        operation = Move((term.tensor,), self.name(node, "repeated"), node.name, "repeat", factors, term.zero)
+        return replace(term, tensor=self.add(operation, shape, facts.low, facts.high))
 
     def _moved_term(
         self, node: fx.Node, term: Term, kind: MoveKind, numbers: tuple[int, ...], shape: Sequence[int]

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx, nn
 from torch.nn import functional
 
 from core.deploy.integer.bounds import LARGEST
 from core.deploy.integer.builder import Builder, no_integer_form
-from core.deploy.integer.program import Pool, Scale, Window
-from core.deploy.integer.sites import materialised, one_positive_term
-from core.deploy.integer.values import UNBOUNDED, Term, Value, varying_axis
+from core.deploy.integer.program import Pool, Window
+from core.deploy.integer.sites import FINEST, finely, materialised, one_positive_term
+from core.deploy.integer.values import UNBOUNDED, Term, Value
 
 FINER = 64
 _QDQ = "use the ONNX QDQ file for this network"
@@ -94,7 +93,7 @@ def _maximum(builder: Builder, node: fx.Node, window: Window) -> Value:
     value = builder.value(node.all_input_nodes[0])
     if value.functions:  # a clamp keeps order, other functions need not
         value = materialised(builder, node, value, _next_step(builder, node) / FINER)
-    value = one_positive_term(builder, node, value, _next_step(builder, node))
+    value = one_positive_term(builder, node, value)
     term = value.terms[0]
     facts = builder.facts(term.tensor)
     shape = (facts.shape[0], *_extents(facts.shape, window))
@@ -134,10 +133,8 @@ def _adaptive_average_pool(builder: Builder, node: fx.Node, module: nn.Module | 
 def averaged(builder: Builder, node: fx.Node, value: Value, window: Window) -> Value:
     """The sum over windows; its scale is divided by their size."""
     size = math.prod(window.kernel)
-    value = _summable(builder, node, value, size)
+    value = _summable(builder, node, value, window)
     term = value.terms[0]
-    if any(window.padding) and value.offset.any():
-        raise no_integer_form(node, "it pads a grid that has no zero", _QDQ)
     facts = builder.facts(term.tensor)
     reach = size * max(abs(facts.low - term.zero), abs(facts.high - term.zero))
     shape = (facts.shape[0], *_extents(facts.shape, window))
@@ -147,41 +144,18 @@ def averaged(builder: Builder, node: fx.Node, value: Value, window: Window) -> V
     return Value((Term(tensor, term.scale / size),), value.offset)
 
 
-def _summable(builder: Builder, node: fx.Node, value: Value, size: int) -> Value:
-    """One tensor with nothing pending whose sums fit 32 bits."""
-    if value.functions or len(value.terms) > 1:
+def _summable(builder: Builder, node: fx.Node, value: Value, window: Window) -> Value:
+    """One tensor with nothing pending whose sums fit 32 bits; padding is worth zero."""
+    size = math.prod(window.kernel)
+    if value.functions:
         value = materialised(builder, node, value, _next_step(builder, node) / FINER)
-    if value.clamp != UNBOUNDED:
-        value = _clipped(builder, node, value)
     term = value.terms[0]
     facts = builder.facts(term.tensor)
-    if size * max(abs(facts.low - term.zero), abs(facts.high - term.zero)) > LARGEST:
-        value = materialised(builder, node, value, _next_step(builder, node) / FINER)
-    return value
-
-
-def _clipped(builder: Builder, node: fx.Node, value: Value) -> Value:
-    """A pending clamp on the integers themselves: its limits in steps of each channel."""
-    value = one_positive_term(builder, node, value, _next_step(builder, node))
-    term, facts = value.terms[0], builder.facts(value.terms[0].tensor)
-    scale, offset = np.broadcast_arrays(term.scale, value.offset)
-    limits = [
-        np.clip(np.rint((bound - offset) / scale) + term.zero, facts.low, facts.high).reshape(-1).astype(np.int64)
-        for bound in value.clamp
-    ]
-    ones = np.ones(limits[0].size, np.int64)
-    operation = Scale(
-        (term.tensor,),
-        builder.name(node, "clipped"),
-        node.name,
-        factor=ones,
-        addend=0 * ones,
-        low=limits[0],
-        high=limits[1],
-        axis=varying_axis(scale),
-    )
-    tensor = builder.add(operation, facts.shape, int(limits[0].min()), int(limits[1].max()))
-    return replace(value, terms=(replace(term, tensor=tensor),), clamp=UNBOUNDED)
+    fits = size * max(abs(facts.low - term.zero), abs(facts.high - term.zero)) <= LARGEST
+    padded = any(window.padding) and bool(value.offset.any())
+    if fits and not padded and len(value.terms) == 1 and value.clamp == UNBOUNDED:
+        return value
+    return finely(builder, node, value, min(LARGEST // size, FINEST))
 
 
 def _mean(builder: Builder, node: fx.Node, module: nn.Module | None) -> Value:

@@ -45,9 +45,11 @@ class Operation:
 class Multiply(Operation):
     """A layer: acc = (sum of codes * (x - zero) << shift) + offset[c] * sum of (x - zero) + bias.
 
-    `codes` O, I/groups, kh, kw, or O, I for a linear layer (along the last dimension of its input). `offset` [O]
-    carries weight grids without a zero: the lowest level, in steps of 2^-shift. `bias` [O], or [O, H, W] where the
-    input's grid has no zero and the border of the image therefore counts differently. `bits` [O]: widths of the codes.
+    `codes` O, I/groups, kh, kw, or O, I for a linear layer (along the last dimension of its input). `bits` [O]: their
+    widths; none where all are one, which gives the sums of inputs. `shift`, `offset` [O] and `bias` [O] are what the
+    gemmlowp form needs: the lowest level of weight grids without a zero, and the bias, in steps of 2^-shift. The dyadic
+    form has them in its requantization, but for a `bias` [O, H, W] that is what the border of the image lacks where
+    zero is no code of the input.
     """
 
     kind: Literal["conv2d", "conv_transpose2d", "linear"] = "conv2d"
@@ -166,4 +168,5 @@ class IntegerProgram:
 
     def layers(self) -> Iterator[Multiply]:
         """The operations that hold weights."""
-        return (operation for operation in self.operations if isinstance(operation, Multiply))
+        multiplications = (operation for operation in self.operations if isinstance(operation, Multiply))
+        return (operation for operation in multiplications if operation.bits.any())

@@ -12,12 +12,13 @@ from torch import fx
 from core.deploy.integer.builder import Builder, no_integer_form
 from core.deploy.integer.multiplier import dyadic, fixed_point
 from core.deploy.integer.program import Integers, Lookup, Move, Requantize, Scale, Threshold
-from core.deploy.integer.values import Doubles, Pieces, Term, Value, shared_axis, varying_axis
+from core.deploy.integer.values import UNBOUNDED, Doubles, Pieces, Term, Value, shared_axis, varying_axis
 from core.quantizers.site_range import ActivationGrid
 
 FINER = 64  # steps of a function's argument in one step of its result
 MOST_ENTRIES = 2**16
 HEADROOM_BITS = 31
+FINEST = 2**28
 
 
 def build_site(builder: Builder, node: fx.Node) -> None:
@@ -139,7 +140,7 @@ def _with_fixed_point(operation: Requantize, factors: Doubles, constant: Doubles
 
 def _by_thresholds(builder: Builder, node: fx.Node, value: Value, grid: ActivationGrid) -> str:
     """The code follows from how many thresholds an integer has reached; a clamp only merges codes."""
-    value = one_positive_term(builder, node, value, grid.scale)
+    value = one_positive_term(builder, node, value)
     term = value.terms[0]
     axis = shared_axis(term.scale, value.offset)
     if axis is None:
@@ -177,18 +178,38 @@ def _rounding_thresholds(grid: ActivationGrid, scale: Doubles, offset: Doubles) 
     return np.ceil(edges)
 
 
-def one_positive_term(builder: Builder, node: fx.Node, value: Value, step: float) -> Value:
-    """The same value as one tensor whose scales are positive; `step` says how fine a sum of tensors must stay."""
+def one_positive_term(builder: Builder, node: fx.Node, value: Value) -> Value:
+    """The same value as one tensor whose scales are positive; what is pending stays so."""
     if len(value.terms) > 1:
-        fine = step / 2**8
-        constant = value.offset / fine
-        tensor = requantized(builder, node, value.terms, constant, fine, 0, -(2**30), 2**30)
-        ones = [1] * len(builder.facts(tensor).shape)
-        return replace(value, terms=(Term(tensor, np.full(ones, fine)),), offset=np.zeros(ones))
+        return replace(finely(builder, node, replace(value, clamp=UNBOUNDED)), clamp=value.clamp)
     term = value.terms[0]
     if (term.scale > 0).all():
         return value
     return replace(value, terms=(_negated_where_negative(builder, node, term),))
+
+
+def finely(builder: Builder, node: fx.Node, value: Value, largest: int = FINEST) -> Value:
+    """The value, its clamp applied, as one tensor with one scale and no offset: as fine as integers up to `largest`
+    can be. No function may be pending.
+    """
+    low, high = np.clip(_reach(builder, value), *value.clamp)
+    coarsest = max(float(np.abs(term.scale).max()) for term in value.terms)
+    step = max(abs(low), abs(high)) / largest
+    step = max(float(step), coarsest / FINEST) or 1.0  # factors stay under 32 bits
+    limits = (int(np.rint(bound / step)) for bound in (low, high))
+    tensor = requantized(builder, node, value.terms, value.offset / step, step, 0, *limits)
+    ones = [1] * len(builder.facts(tensor).shape)
+    return Value((Term(tensor, np.full(ones, step)),), np.zeros(ones))
+
+
+def _reach(builder: Builder, value: Value) -> tuple[float, float]:
+    """Real limits that no input can make the terms leave, over all channels."""
+    ends = np.stack([value.offset, value.offset])
+    for term in value.terms:
+        facts = builder.facts(term.tensor)
+        reached = np.stack([term.scale * (facts.low - term.zero), term.scale * (facts.high - term.zero)])
+        ends = ends + np.stack([reached.min(0), reached.max(0)])
+    return float(ends[0].min()), float(ends[1].max())
 
 
 def _negated_where_negative(builder: Builder, node: fx.Node, term: Term) -> Term:

@@ -63,7 +63,10 @@ def _multiply(graph: IntegerGraph, program: IntegerProgram, operation: Multiply)
         acc = graph.node("Add", [acc, graph.node("Mul", [sums, graph.per_channel(offset, axis, rank, np.int32)])])
     bias = operation.bias
     shaped = bias[None] if bias.ndim > 1 else bias.reshape([-1 if d == axis + 1 else 1 for d in range(rank)])
-    graph.node("Add", [acc, graph.constant(shaped, np.int32)], operation.output)
+    if bias.any():
+        graph.node("Add", [acc, graph.constant(shaped, np.int32)], operation.output)
+    else:
+        graph.node("Identity", [acc], operation.output)
 
 
 def _eight_bit(operation: Multiply) -> tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]:
