@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, fx, nn
 
 from core.calibration.grids import GridKind, grids_between
 from core.calibration.histogram import Histogram
-from core.calibration.observers import Observer
+from core.calibration.observers.observer import Observer
 from core.calibration.registry import observer_by_id
 from core.errors import InvalidInput, UnsupportedModel
 from core.graph.loaded_model import LoadedModel
@@ -30,6 +29,7 @@ class Calibration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     observer: str
+    settings: dict[str, bool | int | float | str] = Field(default_factory=dict, description="of the observer")
     samples: int
     sites: dict[str, SiteRange]
 
@@ -53,9 +53,19 @@ class _Observed(nn.Module):
         return x
 
 
-def calibrate(loaded: LoadedModel, images: Iterable[Tensor], *, observer: str = "mse") -> Calibration:
-    """`images`: batches N, C, H, W float32 on the network's device. Memory does not grow with their number."""
-    chosen = observer_by_id(observer)
+def calibrate(
+    loaded: LoadedModel,
+    images: Iterable[Tensor],
+    *,
+    observer: str = "mse",
+    settings: Mapping[str, bool | int | float | str] | None = None,
+) -> Calibration:
+    """`images`: batches N, C, H, W float32 on the network's device. Memory does not grow with their number.
+
+    One pass for all tensors. What is no range falls back: a tensor that is always zero gets steps of one, a constant
+    one the range from zero to it. Values that are not finite are refused, naming the tensor.
+    """
+    chosen = observer_by_id(observer, settings)
     sites: list[ActivationSite] = []
     observed: dict[fx.Node, _Observed] = {}  # two sites on one tensor share a histogram
 
@@ -69,7 +79,7 @@ def calibrate(loaded: LoadedModel, images: Iterable[Tensor], *, observer: str = 
     model = place_quantizers(loaded.module, lambda _: Passthrough(), watch).eval()
     samples = _run(model, images)
     ranges = {site.name: _site_range(site, observed[site.node].histogram, chosen) for site in sites}
-    return Calibration(observer=observer, samples=samples, sites=ranges)
+    return Calibration(observer=observer, settings=dict(settings or {}), samples=samples, sites=ranges)
 
 
 def _run(model: nn.Module, images: Iterable[Tensor]) -> int:
@@ -84,10 +94,10 @@ def _run(model: nn.Module, images: Iterable[Tensor]) -> int:
 
 
 def _site_range(site: ActivationSite, histogram: Histogram, observer: Observer) -> SiteRange:
-    moments = histogram.moments
+    moments, observed = histogram.moments, histogram.observed()
     kind: GridKind = "symmetric" if site.signed else "unsigned"
-    grids = {bits: observer.grid(histogram, bits, kind) for bits in WIDTHS}
-    affine = {bits: observer.grid(histogram, bits, "affine") for bits in WIDTHS} if site.signed else dict(grids)
+    grids = {bits: observer.grids(observed, bits, kind).grid() for bits in WIDTHS}
+    affine = {bits: observer.grids(observed, bits, "affine").grid() for bits in WIDTHS} if site.signed else dict(grids)
     grids[WIDE] = affine[WIDE] = _wide(histogram)
     return SiteRange(
         name=site.name,
@@ -106,5 +116,5 @@ def _site_range(site: ActivationSite, histogram: Histogram, observer: Observer) 
 def _wide(histogram: Histogram) -> ActivationGrid:
     """The whole range and as much again, affine."""
     moments = histogram.moments
-    lower, upper = np.array([HEADROOM * moments.minimum]), np.array([HEADROOM * moments.maximum])
-    return grids_between(lower, upper, WIDE, "affine").grid()
+    ends = torch.tensor([[moments.minimum], [moments.maximum]], dtype=torch.float64) * HEADROOM
+    return grids_between(ends[0], ends[1], WIDE, "affine").grid()
