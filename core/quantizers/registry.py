@@ -20,6 +20,7 @@ from core.quantizers import (
     qil,
     sat,
     tqt,
+    uniform,
     wrpn,
 )
 from core.quantizers.method import Method
@@ -43,6 +44,7 @@ METHODS: dict[str, Method] = {
         sat.METHOD,
         adabits.METHOD,
         wrpn.METHOD,
+        uniform.METHOD,
     )
 }
 
