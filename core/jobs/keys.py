@@ -26,6 +26,7 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "inspect-model": ("graph",),
     "inspect-dataset": ("data",),
     "inspect": ("graph", "data", "tasks"),
+    "synthesize": ("graph", "data"),
     "calibrate": ("graph", "data", "quantizers", "calibration"),
     "traces": ("graph", "data", "tasks", "sensitivity"),
     "sensitivity": ("graph", "data", "tasks", "quantizers", "calibration", "sensitivity"),
@@ -37,15 +38,26 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "export": ("graph", "data", "tasks", "quantizers", "calibration", "deploy"),
     "report": (),
 }
+_PREPARATION = tuple(
+    f"post_training.{name}" for name in ("equalization", "bias_absorption", "weight_splitting", "activation_splitting")
+)
 _SETTINGS: dict[str, tuple[str, ...]] = {
-    "inspect": ("quantizer.insert_normalisation", "seed"),
-    "calibrate": ("calibration", "quantizer.residual_bits", "quantizer.insert_normalisation", "seed"),
+    "inspect": ("quantizer.insert_normalisation", *_PREPARATION, "seed"),
+    "synthesize": ("synthetic",),
+    "calibrate": (
+        "calibration",
+        "quantizer.residual_bits",
+        "quantizer.insert_normalisation",
+        "post_training.preset",
+        *_PREPARATION,
+        "seed",
+    ),
     "traces": ("sensitivity.budget_s", "sensitivity.samples", "seed"),
     "sensitivity": ("sensitivity", "quantizer", "bits", "seed"),
     "costs": ("targets", "bits"),
     "search": ("targets", "bits", "pins", "quantizer", "search", "policies"),
     "joint": ("quantizer", "training", "seed"),
-    "evaluate": ("quantizer", "seed"),
+    "evaluate": ("quantizer", "post_training", "seed"),
     "finetune": ("quantizer", "training", "seed"),
     "export": ("quantizer", "seed"),
     "report": (),

@@ -15,8 +15,8 @@ from core.jobs.specification import JobSpecification
 from core.sensitivity.registry import metric_by_id
 
 STAGES = (
-    "inspect", "calibrate", "traces", "sensitivity", "costs", "search", "joint", "evaluate", "finetune", "export",
-    "report",
+    "inspect", "synthesize", "calibrate", "traces", "sensitivity", "costs", "search", "joint", "evaluate", "finetune",
+    "export", "report",
 )  # fmt: skip
 POINT_STAGES = frozenset({"evaluate", "finetune", "export"})
 UPLOAD_STAGES = frozenset({"inspect-model", "inspect-dataset"})
@@ -61,6 +61,12 @@ def needs_traces(specification: JobSpecification) -> bool:
     return metric_by_id(specification.sensitivity.metric).uses_traces
 
 
+def prepares(specification: JobSpecification) -> bool:
+    """Whether weights are changed before anything is measured on them."""
+    choice = specification.post_training
+    return bool(choice.equalization or choice.weight_splitting or choice.activation_splitting)
+
+
 def plan(specification: JobSpecification) -> list[PlannedTask]:
     """All tasks of a job, each after those it depends on."""
     tasks: list[PlannedTask] = []
@@ -70,18 +76,22 @@ def plan(specification: JobSpecification) -> list[PlannedTask]:
         return len(tasks) - 1
 
     inspect = add("inspect")
-    calibrate = add("calibrate", inspect)
-    traces = (add("traces", inspect),) if needs_traces(specification) else ()
-    sensitivity = add("sensitivity", inspect, calibrate, *traces)
+    read = (inspect, add("synthesize", inspect)) if specification.dataset_id is None else (inspect,)
+    images = read[1:]
+    calibrate = add("calibrate", *read)
+    measured_on = (*read, calibrate) if prepares(specification) else read
+    traces = (add("traces", *measured_on),) if needs_traces(specification) else ()
+    sensitivity = add("sensitivity", *read, calibrate, *traces)
     costs = add("costs", inspect)
     search = add("search", inspect, sensitivity, costs)
+    ready = (*images, calibrate, search)
     points = range(slots(specification))
-    last = [add("evaluate", calibrate, search, point=point) for point in points]
+    last = [add("evaluate", *ready, point=point) for point in points]
     if specification.training is not None:
-        joint = (add("joint", calibrate, search),) if joint_widths(specification.quantizer) else ()
+        joint = (add("joint", *ready),) if joint_widths(specification.quantizer) else ()
         order = (sensitivity,) if specification.training.block_order != "together" else ()
-        last = [add("finetune", calibrate, search, last[point], *order, *joint, point=point) for point in points]
-    exports = [add("export", calibrate, search, last[point], point=point) for point in points]
+        last = [add("finetune", *ready, last[point], *order, *joint, point=point) for point in points]
+    exports = [add("export", *ready, last[point], point=point) for point in points]
     add("report", *range(exports[-1] + 1), tolerant=True)
     return tasks
 

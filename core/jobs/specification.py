@@ -66,6 +66,24 @@ class QuantizerChoice(_Part):
     )
 
 
+class SyntheticChoice(_Part):
+    """Images for a job without data, made from the network itself."""
+
+    source: Name = Field(
+        default="distilled", description="where images come from: distilled, learned by a generator, or noise"
+    )
+    images: int = Field(
+        default=32, ge=32, le=4096, description="images that ranges are taken from and that training sees"
+    )
+    held_out: int = Field(
+        default=64, ge=16, le=4096, description="further images to choose by, and as many again to report on"
+    )
+    iterations: int = Field(
+        default=500, ge=1, le=100_000, description="steps in which each batch of 32 images, or the generator, improves"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of the noise that images begin with")
+
+
 class CalibrationChoice(_Part):
     """How activation ranges are found."""
 
@@ -271,7 +289,7 @@ class JobSpecification(_Part):
     """The body of `POST /jobs`."""
 
     model_id: UUID
-    dataset_id: UUID
+    dataset_id: UUID | None = Field(description="null for a job without data: images are made from the network itself")
     name: str = Field(default="", max_length=200, description="what to call the job")
     targets: tuple[Name, ...] = Field(
         default=("bismo-cloud",),
@@ -283,6 +301,7 @@ class JobSpecification(_Part):
     pins: dict[Name, Pin] = Field(
         default_factory=dict, max_length=10_000, description="layers whose bits are fixed by hand"
     )
+    synthetic: SyntheticChoice = SyntheticChoice()
     quantizer: QuantizerChoice = QuantizerChoice()
     calibration: CalibrationChoice = CalibrationChoice()
     post_training: PostTrainingChoice = PostTrainingChoice()

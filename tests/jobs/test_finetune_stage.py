@@ -57,6 +57,7 @@ def run_stage(digits: Path, tmp_path: Path) -> RunStage:
     run("calibrate")
     policy = uniform(load_model(example_model_path(), None), 3).model_dump(mode="json")
     write(tmp_path / "search", {"candidates": [{"point": 0, "policy": policy}]})
+    write(tmp_path / "evaluate", {"post_training": None})
     return run
 
 
@@ -78,7 +79,9 @@ def test_a_point_whose_training_diverges_is_marked_and_keeps_its_calibrated_netw
     run_stage: RunStage, tmp_path: Path
 ) -> None:
     """The task succeeds; the worker marks the candidate from what stands in `training`."""
-    found = run_stage("finetune", "calibrate", "search", learning_rate=10.0, gradient_clip=None, distillation=False)
+    found = run_stage(
+        "finetune", "calibrate", "search", "evaluate", learning_rate=10.0, gradient_clip=None, distillation=False
+    )
     training = TrainingResult.model_validate(found["training"])
     assert training.diverged
     assert training.best_epoch == 0
@@ -91,7 +94,13 @@ def test_blocks_are_trained_in_the_order_of_their_predicted_loss(run_stage: RunS
     blocks = blocks_of(module)
     write(tmp_path / "sensitivity", predicted({block[0]: float(place) for place, block in enumerate(blocks)}))
     found = run_stage(
-        "finetune", "calibrate", "search", "sensitivity", block_order="most-sensitive-first", epochs=len(blocks)
+        "finetune",
+        "calibrate",
+        "search",
+        "evaluate",
+        "sensitivity",
+        block_order="most-sensitive-first",
+        epochs=len(blocks),
     )
     training = TrainingResult.model_validate(found["training"])
     assert training.block_order == "by predicted loss"
@@ -102,8 +111,8 @@ def test_blocks_are_trained_in_the_order_of_their_predicted_loss(run_stage: RunS
 
 def test_a_recipe_with_everything_runs(run_stage: RunStage) -> None:
     found = run_stage(
-        "finetune", "calibrate", "search", epochs=4, progressive_bits=[5, 4], optimiser="adam", learning_rate=1e-3,
-        warmup_epochs=1, schedule="step", precision="bfloat16", batch_norm_batches=2, patience=3,
+        "finetune", "calibrate", "search", "evaluate", epochs=4, progressive_bits=[5, 4], optimiser="adam",
+        learning_rate=1e-3, warmup_epochs=1, schedule="step", precision="bfloat16", batch_norm_batches=2, patience=3,
         augmentation="flip-crop", quantizer_weight_decay=1e-4, block_order="most-sensitive-first",
     )  # fmt: skip
     training = TrainingResult.model_validate(found["training"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from torch import Tensor
 from torch.fx import GraphModule
 
 from core.deploy.foreign.files import AIMET, HAQ, HAWQ, QONNX, TENSORRT, write_foreign_files
@@ -21,6 +23,7 @@ from core.jobs.stages.finetune import TRAINED_FILE
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
 from core.policy import Policy
+from core.tasks.classification import answers
 
 QDQ = "model.onnx"
 _WRITTEN, _COMPARED = 0.25, 0.9  # shares of the stage's time
@@ -101,7 +104,12 @@ def _compare(
         integers = write_integer_files(model, inputs.inventory.input_shape, policy, directory, Path(c_directory))
         reporter.progress(_WRITTEN, "comparing the files")
         exported = Exported(model, inputs.inventory.total_macs, directory / QDQ, packed, integers)
-        return parity_report(exported, inputs.batches("report"), told)
+        return parity_report(exported, _with_classes(inputs.batches("report")), told)
+
+
+def _with_classes(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Where images have no labels, right is what the float network answers."""
+    return ((images, answers(labels)) for images, labels in batches)
 
 
 def _write_record(record: ParityReport | MeasuredSpeed, path: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from safetensors.torch import save_file
 from torch.fx import GraphModule
 
 from core.jobs.specification import TrainingChoice
 from core.jobs.stages import joint
-from core.jobs.stages.evaluate import EMPTY, calibrated_model, measure
+from core.jobs.stages.evaluate import EMPTY, calibrated_model, measure, save_weights
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
 from core.policy import Policy
@@ -22,7 +21,8 @@ TRAINED_FILE = "trained.safetensors"
 
 
 def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
-    """Result: `measured.trained` by split, `training` (a `TrainingResult`); file: the trained weights."""
+    """Result: `measured.trained` by split, `training` (a `TrainingResult`), `post_training` as `evaluate` has it; file:
+    the trained weights."""
     choice = inputs.specification.training
     if inputs.policy is None or choice is None:
         return TaskOutput(result=EMPTY)
@@ -44,9 +44,12 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
 
 
 def _trained(inputs: StageInputs, model: GraphModule, training: dict[str, Any], reporter: Reporter) -> TaskOutput:
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, inputs.task.directory / TRAINED_FILE)
-    result = {"measured": {"trained": measure(inputs, model, reporter)}, "training": training}
+    save_weights(model, inputs, TRAINED_FILE)
+    result = {
+        "measured": {"trained": measure(inputs, model, reporter)},
+        "training": training,
+        "post_training": inputs.result("evaluate")["post_training"],
+    }
     return TaskOutput(result=result, files=[OutputFile(name=TRAINED_FILE, path=TRAINED_FILE, kind="trained-weights")])
 
 

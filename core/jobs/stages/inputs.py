@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.calibration.calibration import Calibration
+from core.calibration.preparation import PreparationMeasurements, prepare, prepares
 from core.data.dataset import Dataset, DatasetFile, Split, open_dataset
 from core.data.preprocessing import Preprocessing, resolve_preprocessing
+from core.data.soft_labels import Labeller
+from core.data.synthetic.archive import IMAGES_FILE, open_synthetic
 from core.errors import InvalidInput
 from core.graph.insert_normalisation import ChannelStatistics, insert_normalisation
 from core.graph.inventory import Inventory
@@ -41,17 +45,21 @@ def _load_model(path: Path, architecture: str | None, sha256: str) -> LoadedMode
 _open_datasets: dict[str, Dataset] = {}
 
 
-def _open_dataset(dataset: DatasetInput, preprocessing: Preprocessing, seed: int) -> Dataset:
+def _open_dataset(
+    dataset: DatasetInput, preprocessing: Preprocessing, seed: int, model_sha256: str, labeller: Labeller
+) -> Dataset:
     """One data set per process stays open: a child serves one job, and its tasks all read the same one."""
     identity = [
         preprocessing.model_dump(),
         seed,
+        model_sha256,
         *((file.sha256 or str(file.path), file.split) for file in dataset.files),
     ]
     key = json.dumps(identity)
     if key not in _open_datasets:
         _open_datasets.clear()
         _open_datasets[key] = open_dataset(dataset_files(dataset), preprocessing, seed=seed)
+        _open_datasets[key].label_with(labeller)
     return _open_datasets[key]
 
 
@@ -76,20 +84,37 @@ class StageInputs:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The float network that is quantized: from calibration on with the batch norms that the job puts in."""
-        if not self._awaits_norms and self.specification.quantizer.insert_normalisation:
-            return insert_normalisation(self.uploaded, self.output_statistics)
+        """The float network that is quantized: from calibration on prepared, and with the batch norms that the job puts
+        in."""
+        if self._changes and "calibrate" in self.task.upstream:
+            return self._changed(self.preparation, self.output_statistics)
         return self.uploaded
 
     @cached_property
     def inventory(self) -> Inventory:
-        """Layers of the network that is quantized. Norms that the job puts in are named before they are measured."""
-        return insert_normalisation(self.uploaded).inventory if self._awaits_norms else self.loaded.inventory
+        """Layers of the network that is quantized. What the job changes is named before it is measured."""
+        if self._changes and "calibrate" not in self.task.upstream:
+            return self._changed(None, None).inventory
+        return self.loaded.inventory
 
     @property
-    def _awaits_norms(self) -> bool:
-        """Norms are put in once calibration has measured what they stand for."""
-        return self.specification.quantizer.insert_normalisation and "calibrate" not in self.task.upstream
+    def _changes(self) -> bool:
+        """Whether the network that is quantized is another than the uploaded one."""
+        return self.specification.quantizer.insert_normalisation or prepares(self.specification.post_training)
+
+    def _changed(
+        self, preparation: PreparationMeasurements | None, statistics: dict[str, ChannelStatistics] | None
+    ) -> LoadedModel:
+        loaded = prepare(self.uploaded, self.specification.post_training, preparation)
+        if self.specification.quantizer.insert_normalisation:
+            loaded = insert_normalisation(loaded, statistics)
+        return loaded
+
+    @property
+    def preparation(self) -> PreparationMeasurements | None:
+        """What calibration measured before the network was prepared."""
+        measured = self.result("calibrate")["preparation"]
+        return None if measured is None else PreparationMeasurements.model_validate(measured)
 
     @property
     def output_statistics(self) -> dict[str, ChannelStatistics]:
@@ -106,10 +131,27 @@ class StageInputs:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data set with its three splits."""
-        if self.task.dataset is None:
+        """The data set with its three splits; without one, the images that were made. What came without labels gets
+        the float network's probabilities.
+        """
+        if self.task.dataset is not None:
+            sha256 = self.task.model.sha256 if self.task.model else ""
+            return _open_dataset(
+                self.task.dataset, self.preprocessing, self.specification.seed, sha256, self._probabilities
+            )
+        if "synthesize" not in self.task.upstream:
             raise InvalidInput("the task has no data set")
-        return _open_dataset(self.task.dataset, self.preprocessing, self.specification.seed)
+        title = self.result("synthesize")["synthesis"]["title"]
+        dataset = open_synthetic(self.path("synthesize", IMAGES_FILE), self.preprocessing, title)
+        dataset.label_with(self._probabilities)
+        return dataset
+
+    def _probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the uploaded network says of inputs N, C, H, W: N, classes."""
+        with torch.inference_mode():
+            scores: Tensor = self.uploaded.module(torch.from_numpy(x).to(self.device))
+        found: NDArray[np.float32] = scores.float().softmax(1).cpu().numpy()
+        return found
 
     def split(self, name: str) -> Split:
         """One of train, select, report."""
@@ -118,7 +160,9 @@ class StageInputs:
     def batches(
         self, split: str, samples: int | None = None, batch_size: int = EVALUATION_BATCH
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images N, C, H, W float32 and labels N int64; `samples` of them drawn by the job's seed, or all in order."""
+        """Images N, C, H, W float32 and labels, N int64 or N, classes float32; `samples` of them drawn by the job's
+        seed, or all in order.
+        """
         source = self.split(split)
         indices = None
         if samples is not None and samples < len(source):
@@ -140,6 +184,11 @@ class StageInputs:
     def calibration(self) -> Calibration:
         """Activation ranges of every site at every width."""
         return Calibration.model_validate(self.result("calibrate")["calibration"])
+
+    def calibration_by(self, observer: str) -> Calibration:
+        """The ranges that another observer found, where the job's preset tries it."""
+        others = self.result("calibrate")["calibrations"]
+        return Calibration.model_validate(others[observer]) if observer in others else self.calibration
 
     @cached_property
     def policy(self) -> Policy | None:
