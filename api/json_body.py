@@ -117,8 +117,10 @@ def check_text(text: str) -> str:
     return text
 
 
-def json_of(model: type[M], error_kind: type[InvalidInput] = InvalidInput) -> Callable[[Request], Awaitable[M]]:
-    """A dependency that reads the body as `model`."""
+def json_of(
+    model: type[M], error_kind: type[InvalidInput] = InvalidInput, hint: str = ""
+) -> Callable[[Request], Awaitable[M]]:
+    """A dependency that reads the body as `model`. `hint` is told with whatever does not fit."""
 
     async def read(request: Request) -> M:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -128,6 +130,8 @@ def json_of(model: type[M], error_kind: type[InvalidInput] = InvalidInput) -> Ca
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            raise from_validation(error, error_kind) from error
+            refusal = from_validation(error, error_kind)
+            refusal.hint = refusal.hint or hint
+            raise refusal from error
 
     return read

@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 Day = date
+UNITS = "Seconds in latency_s, joules in energy_j, a share from 0 to 1 in accuracy, a day such as 2026-11-20 in date."
 FIRST_DAY = date(1970, 1, 1)
 LatencyS = Annotated[float, Field(strict=True, gt=0, le=1e6)]
 EnergyJ = Annotated[float, Field(strict=True, gt=0, le=1e9)]
@@ -20,6 +21,13 @@ Device = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 def today() -> date:
     """The date in UTC."""
     return datetime.now(UTC).date()
+
+
+def _text(value: object) -> object:
+    """Pydantic takes numbers for seconds since 1970."""
+    if not isinstance(value, str | date):
+        raise ValueError("Input should be a day such as 2026-11-20")  # noqa: TRY004 - pydantic lists ValueErrors
+    return value
 
 
 class NewMeasurement(BaseModel):
@@ -34,7 +42,9 @@ class NewMeasurement(BaseModel):
     latency_s: LatencyS | None = Field(default=None, description="for the batch that the target's figures are for")
     energy_j: EnergyJ | None = Field(default=None, description="for the same batch")
     accuracy: Accuracy | None = Field(default=None, description="share of right answers on the report split")
-    date: Day = Field(default_factory=today, description="when it was measured; today if left out")
+    date: Annotated[Day, BeforeValidator(_text)] = Field(
+        default_factory=today, description="when it was measured; today if left out"
+    )
     note: str = Field(default="", max_length=2000, description="conditions worth remembering")
 
     @field_validator("date")

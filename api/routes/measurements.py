@@ -10,14 +10,14 @@ from fastapi import APIRouter, Depends
 from api.dependencies import Principal, SessionDep
 from api.documentation import errors, json_body
 from api.json_body import json_of
-from api.measurements import MeasurementAnswer, NewMeasurement
+from api.measurements import UNITS, MeasurementAnswer, NewMeasurement
 from api.schemas import Listing
 from core.errors import Conflict, InvalidInput, NotFound, TooLarge, UnsupportedFormat
 from core.store.repositories.measurements import MeasurementRepository
 
 router = APIRouter(prefix="/candidates/{candidate_id}/measurements", tags=["measurements"])
 
-Sent = Annotated[NewMeasurement, Depends(json_of(NewMeasurement))]
+Sent = Annotated[NewMeasurement, Depends(json_of(NewMeasurement, hint=UNITS))]
 
 
 @router.post(

@@ -14,7 +14,7 @@ from api.schemas import PolicyAnswer
 from api.services import Services
 from api.upload_fields import only
 from api.uploads import Upload, receive_upload
-from core.deploy.foreign.read import LARGEST_BYTES, read_policy
+from core.deploy.foreign.read import IS_IT_A_POLICY, LARGEST_BYTES, read_policy
 from core.errors import BrokenFile, Conflict, InvalidInput, InvalidSpecification, NotFound, TooLarge, UnsupportedFormat
 from core.graph.inventory import Inventory
 from core.store.repositories.uploads import ModelRepository
@@ -34,8 +34,12 @@ async def convert_policy(request: Request, services: ServicesDep, owner: Princip
 
     Accepted: policy.json, HAQ's .npy, HAWQ's bit_config (JSON or Python), AIMET's encodings, tensorrt.json.
     """
-    async with receive_upload(request, services.uploads, LARGEST_BYTES) as upload:
-        return await run_in_threadpool(_converted, services, owner, upload)
+    try:
+        async with receive_upload(request, services.uploads, LARGEST_BYTES) as upload:
+            return await run_in_threadpool(_converted, services, owner, upload)
+    except TooLarge as error:
+        error.hint = IS_IT_A_POLICY  # the limit of other uploads can be raised, this one cannot
+        raise
 
 
 def _converted(services: Services, owner: UUID, upload: Upload) -> PolicyAnswer:

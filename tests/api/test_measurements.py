@@ -87,6 +87,7 @@ def test_without_a_date_it_is_of_today(world: World) -> None:
         ({"accuracy": 87}, "accuracy"),
         ({"accuracy": True}, "accuracy"),
         ({"date": "20.11.2026"}, "date"),
+        ({"date": 86400}, "date"),
         ({"date": "1969-12-31"}, "date"),
         ({"date": (datetime.now(UTC) + timedelta(days=3)).date().isoformat()}, "date"),
         ({"note": "x" * 2001}, "note"),
@@ -99,6 +100,7 @@ def test_what_says_nothing_or_cannot_be_is_refused_by_name(world: World, change:
     answer = world.client.post(address, json={**MINE, **change})
     assert answer.status_code == 422, answer.text
     assert named in answer.json()["detail"]
+    assert "joules" in answer.json()["hint"] or "choose one of" in answer.json()["hint"]
     assert world.client.get(address).json()["items"] == []
 
 

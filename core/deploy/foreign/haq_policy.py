@@ -30,6 +30,7 @@ UNTOUCHED = -1
 IMAGE_BITS = 8
 RESIDUAL_BITS = 16  # HAQ says nothing about joins; this is our own default
 _MOST_LAYERS = 100_000
+_SAVED = "save it anew: numpy.save('policy.npy', numpy.array([[8, 8], [4, 4], ...])), a row for each layer"
 # NumPy parses a header as Python, and once more as Python 2 wrote it.
 _BROKEN_HEADER = (ValueError, TypeError, KeyError, SyntaxError, TokenError, OverflowError, RecursionError, MemoryError)
 
@@ -88,12 +89,12 @@ def _array(data: bytes) -> NDArray[Any]:
         reader = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
         shape, fortran_order, dtype = reader(file)
     except _BROKEN_HEADER as error:
-        raise BrokenFile(f"the .npy file has no sound header: {error!s:.200}") from error
+        raise BrokenFile(f"the .npy file has no sound header: {error!s:.200}", hint=_SAVED) from error
     if dtype.kind not in "iuf":
-        raise BrokenFile(f"the .npy file holds {dtype}, not numbers", hint="save a plain array of integers")
+        raise BrokenFile(f"the .npy file holds {dtype}, not numbers, and nothing is unpickled", hint=_SAVED)
     if len(shape) not in (1, 2) or any(size > _MOST_LAYERS for size in shape):
-        raise BrokenFile(f"the .npy file has the shape {list(shape)!s:.80}, not [layers, 2]")
+        raise BrokenFile(f"the .npy file has the shape {list(shape)!s:.80}, not [layers, 2]", hint=_SAVED)
     values = data[file.tell() :]
     if len(values) != math.prod(shape) * dtype.itemsize:
-        raise BrokenFile("the .npy file is shorter or longer than its header says")
+        raise BrokenFile("the .npy file is shorter or longer than its header says", hint=_SAVED)
     return np.frombuffer(values, dtype).reshape(shape, order="F" if fortran_order else "C")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
@@ -28,6 +28,8 @@ from core.policy import Policy
 Kind = Literal["own", "haq", "hawq", "aimet", "tensorrt"]
 LARGEST_BYTES = 4_000_000
 _DEEPEST = 12
+IS_IT_A_POLICY = "The policy of a large network has some hundred kilobytes: see whether this is the right file."
+_OWN_FORM = 'each layer is like "conv1": {"weights": 4, "activations": 8}; widths are 0 to 8, 16, or 32 for float'
 _KNOWN = "policy.json, HAQ's .npy, HAWQ's bit_config, AIMET's encodings, tensorrt.json"
 
 
@@ -42,7 +44,11 @@ class ReadPolicy(NamedTuple):
 def read_policy(data: bytes, inventory: Inventory, config: str | None = None) -> ReadPolicy:
     """`config` names one of several bit_configs. Every layer of the network gets bits, or the file is refused."""
     if len(data) > LARGEST_BYTES:
-        raise TooLarge(f"A policy of more than {LARGEST_BYTES:,} bytes is not read.", limit_bytes=LARGEST_BYTES)
+        raise TooLarge(
+            f"A policy of more than {LARGEST_BYTES:,} bytes is not read.",
+            hint=IS_IT_A_POLICY,
+            limit_bytes=LARGEST_BYTES,
+        )
     if data.startswith(MAGIC):
         policy, notes = read_haq_file(data, inventory)
         return ReadPolicy(policy, "haq", notes)
@@ -71,15 +77,27 @@ def _swapped(kind: Kind, read: tuple[Policy, list[str]]) -> tuple[Policy, Kind, 
 
 def _own(table: Mapping[str, Any], inventory: Inventory) -> Policy:
     try:
-        policy = Policy.model_validate_json(json.dumps(table))
-    except (ValidationError, TypeError) as error:
-        told = (
-            error.errors(include_url=False)[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        )
-        where = ".".join(map(str, told["loc"]))[:200]
-        raise InvalidInput(f"the policy is not sound: {where}: {told['msg']}") from error
+        policy = Policy.model_validate_json(json.dumps(table), strict=True)
+    except ValidationError as error:
+        told = error.errors(include_url=False)[0]
+        where, why = ".".join(map(str, told["loc"]))[:200], told["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"the policy is not sound: {where}: {why}", hint=_OWN_FORM) from error
+    except TypeError as error:
+        raise InvalidInput(f"the policy is not sound: {error!s:.200}", hint=_OWN_FORM) from error
     check_layers(policy.layers, inventory, "the policy")
+    _check_channels(policy, inventory)
     return policy
+
+
+def _check_channels(policy: Policy, inventory: Inventory) -> None:
+    for layer in inventory.layers:
+        weights = policy.layers[layer.name].weights
+        if isinstance(weights, tuple) and len(weights) != layer.weight_channels:
+            raise InvalidInput(
+                f"the policy has {len(weights)} widths for the channels of {layer.name}, which has "
+                f"{layer.weight_channels} output channels",
+                hint="give one width for the layer, or one for each output channel",
+            )
 
 
 def _chosen(value: Any, config: str | None) -> Any:
@@ -109,12 +127,19 @@ def _literal(data: bytes) -> Any:
     if _depth(text) > _DEEPEST:
         raise BrokenFile(f"The file nests more than {_DEEPEST} deep.", hint=f"Known are {_KNOWN}.")
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_duplicates)
     except ValueError:
         value = _python_literal(text)
     if not isinstance(value, Mapping | list | tuple):
         raise UnsupportedFormat("This is no policy that is known here.", hint=f"Known are {_KNOWN}.")
     return value
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise BrokenFile(f"{listed(twice)} stands twice in one table.", hint="leave one of them out")
+    return dict(pairs)
 
 
 def _depth(text: str) -> int:
@@ -135,6 +160,17 @@ def _python_literal(text: str) -> Any:
                 f"The text is no JSON, and holds {len(literals)} tables where one is expected.",
                 hint=f"Known are {_KNOWN}.",
             )
+        _check_keys(literals[0])
         return ast.literal_eval(literals[0])
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise BrokenFile(f"The text is neither JSON nor a Python literal: {error!s:.200}") from error
+        why = error.msg if isinstance(error, SyntaxError) else "something in its table is computed"
+        raise BrokenFile(
+            f"The text is neither JSON nor a Python literal: {why:.200}.",
+            hint="give a table of plain numbers; nothing in the file is run",
+        ) from error
+
+
+def _check_keys(literal: ast.expr) -> None:
+    for table in ast.walk(literal):
+        if isinstance(table, ast.Dict):
+            _without_duplicates([(str(key.value), None) for key in table.keys if isinstance(key, ast.Constant)])

@@ -10,17 +10,16 @@ from core.graph.inventory import Inventory, Layer
 from core.policy import ALLOWED_BITS, LayerBits, Policy
 
 _MOST_NAMES = 100
+_WIDTHS = "supported are 0 (pruned), 1 to 8, 16, and 32 for float"
 
 
 def width(value: Any, where: str) -> int:
     """A whole number of bits that a policy can have. `where` says whose it is."""
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole:
-        raise InvalidInput(f"{where} is {value!r:.60}, which is no number of bits")
+        raise InvalidInput(f"{where} is {value!r:.60}, which is no number of bits", hint=_WIDTHS)
     if int(value) not in ALLOWED_BITS:
-        raise InvalidInput(
-            f"{where} is {value!r:.20} bits", hint="supported are 0 (pruned), 1 to 8, 16, and 32 for float"
-        )
+        raise InvalidInput(f"{where} is {value!r:.20} bits", hint=_WIDTHS)
     return int(value)
 
 

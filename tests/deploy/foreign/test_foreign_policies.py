@@ -163,6 +163,19 @@ def refusals() -> dict[str, tuple[Any, type[BitfrontError], str]]:
         "a layer too few": ({"layers": {"stem": layers["layers"]["stem"]}}, InvalidInput, "no bits for left, right"),
         "another layer": ({"layers": {"conv": layers["layers"]["stem"]}}, InvalidInput, "names layers.*conv"),
         "an own policy with text": ({"layers": {"stem": 5}}, InvalidInput, "layers.stem"),
+        "channels of another layer": (
+            {"layers": {**layers["layers"], "left": {"weights": [4, 4, 4], "activations": 4}}},
+            InvalidInput,
+            "3 widths for the channels of left",
+        ),
+        "bits as text": (
+            {"layers": {**layers["layers"], "left": {"weights": "4", "activations": 4}}},
+            InvalidInput,
+            "layers.left",
+        ),
+        "a layer twice": ('{"layers": {"stem": {}, "stem": {}}}', BrokenFile, "stem stands twice"),
+        "a key twice in Python": ("a = {'b': 1, 'b': 2}", BrokenFile, "b stands twice"),
+        "something computed": ("{'a': open('x')}", BrokenFile, "is computed"),
         "a precision": ({"format": FORMAT, "layers": {}}, InvalidInput, "no bits for stem"),
         "encodings of another network": ({"param_encodings": {}}, InvalidInput, "no weight and no tensor"),
     }
@@ -171,8 +184,9 @@ def refusals() -> dict[str, tuple[Any, type[BitfrontError], str]]:
 @pytest.mark.parametrize("name", refusals())
 def test_what_does_not_fit_is_refused_with_the_reason(name: str) -> None:
     content, kind, told = refusals()[name]
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=told) as caught:
         read(content, three_layers())
+    assert caught.value.hint
 
 
 def test_a_bit_config_with_other_keys_names_both_counts() -> None:
