@@ -168,12 +168,17 @@ def _calibrated(name: str) -> tuple[LoadedModel, Tensor, Calibration]:
 
 
 def quantized(
-    name: str, policy: Callable[[LoadedModel], Policy], method: str = "lsq", granularity: str = "channel"
+    name: str,
+    policy: Callable[[LoadedModel], Policy],
+    method: str = "lsq",
+    granularity: str = "channel",
+    **settings: str,
 ) -> Quantized:
     """Calibrated on the images that are compared on."""
     loaded, images, calibration = _calibrated(name)
     chosen = policy(loaded)
-    model = quantize(loaded, chosen, calibration, QuantizerChoice(method=method, granularity=granularity))
+    choice = QuantizerChoice(method=method, granularity=granularity, settings=settings)
+    model = quantize(loaded, chosen, calibration, choice)
     with torch.inference_mode():
         labels = model(images).argmax(1)
     return Quantized(loaded, chosen, model, images, labels)
