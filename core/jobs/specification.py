@@ -88,6 +88,9 @@ class CalibrationChoice(_Part):
     """How activation ranges are found."""
 
     observer: Name = Field(default="mse", description="how the range of each tensor is found before any training")
+    settings: dict[Name, bool | int | float | str] = Field(
+        default_factory=dict, max_length=50, description="what the observer itself lets you set; see its card"
+    )
     samples: int = Field(
         default=512, ge=1, le=100_000, description="images of the train split the ranges are taken from"
     )
@@ -244,6 +247,11 @@ class TrainingChoice(_Part):
     block_order: Literal["together", "most-sensitive-first"] = Field(
         default="together",
         description="quantize all blocks at once, or one after the other from the most sensitive on, as HAWQ does",
+    )
+    batch_norm: Literal["trained", "frozen"] = Field(
+        default="trained",
+        description="frozen keeps the statistics of batch norms as they are, as detectors quantized in small batches "
+        "need (FQN); their scale and shift train on",
     )
     batch_norm_batches: int = Field(
         default=0,

@@ -39,7 +39,7 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
         statistics = output_statistics(loaded, images())
         loaded = insert_normalisation(loaded, statistics)
     reporter.progress(0.1, f"ranges over {samples} images")
-    calibration = calibrate(loaded, images(), observer=choice.observer)
+    calibration = calibrate(loaded, images(), observer=choice.observer, settings=choice.settings)
     others = {}
     if specification.post_training.preset == "best":
         others = {name: calibrate(loaded, images(), observer=name) for name in preset.OBSERVERS}
