@@ -16,6 +16,7 @@ from core.training.course import Course, Moment
 from core.training.distillation import Teacher, distilled_loss
 from core.training.divergence import bad_loss
 from core.training.memory import freed_memory_kept
+from core.training.mode import in_training_mode
 from core.training.precision import quantizers_in_float32, scores
 
 
@@ -54,7 +55,7 @@ class EpochPass:
             return self._steps(course, moment, chance, first_loss)
 
     def _steps(self, course: Course, moment: Moment, chance: np.random.Generator, first_loss: float | None) -> Passed:
-        network = without_absorbed_relus(course.network.train())
+        network = without_absorbed_relus(in_training_mode(course.network, self.choice))
         steps, total = steps_in_an_epoch(self.train, self.choice), 0.0
         for step, batch in enumerate(shuffled_batches(self.train, self.choice, chance, self.device)):
             loss, classes = self.backward(network, batch)

@@ -240,6 +240,7 @@ def test_what_the_schema_lets_pass_the_settings_class_takes(data: some.DataObjec
 TRAINING = [
     ({"epochs": 3, "warmup_epochs": 3}, "training.warmup_epochs", "choose less than 3"),
     ({"epochs": 3, "progressive_bits": [5, 4, 3]}, "training.progressive_bits", "at least 4 epochs"),
+    ({"batch_norm": "frozen", "batch_norm_batches": 8}, "training.batch_norm_batches", "keep their statistics"),
 ]
 
 
@@ -250,6 +251,18 @@ def test_training_settings_that_contradict_each_other_are_refused(
     faults = refused({"quantizer": {"method": "able"}, "training": training})
     assert set(faults) == {path}
     assert said in faults[path]
+
+
+def test_what_an_observer_does_not_let_one_set_is_refused_at_the_field() -> None:
+    def observed(observer: str, **settings: Any) -> dict[str, str]:
+        calibration = {"observer": observer, "settings": settings}
+        return refused({"quantizer": {"method": "able"}, "calibration": calibration})
+
+    assert observed("percentile", percentile=99.9) == {}
+    assert observed("aciq", distribution="laplace") == {}
+    assert "at most 100" in observed("percentile", percentile=101)["calibration.settings.percentile"]
+    assert "has nothing to set" in observed("min-max", norm=2)["calibration.settings.norm"]
+    assert "no such setting; its settings: norm" in observed("mse", percentile=99)["calibration.settings.percentile"]
 
 
 def test_measuring_batch_norms_anew_needs_batch_norms() -> None:

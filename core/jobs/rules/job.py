@@ -13,6 +13,7 @@ from core.hardware.target import Target
 from core.jobs.rules.fault import Fault, listed
 from core.jobs.rules.joint import joint_faults
 from core.jobs.rules.method import Offer, method_faults
+from core.jobs.rules.observer import observer_faults
 from core.jobs.rules.training import training_faults
 from core.jobs.specification import JobSpecification
 from core.policy import Policy
@@ -52,6 +53,7 @@ def _faults(specification: JobSpecification, around: Circumstances) -> Iterator[
     offer = Offer.read(around.catalogue.get("methods", {}), specification.quantizer.method)
     if offer is not None:
         yield from method_faults(specification, around.inventory, offer)
+    yield from observer_faults(specification, around.catalogue.get("observers", {}))
     yield from joint_faults(specification, around.inventory.layers)
     yield from training_faults(specification, around.inventory, around.summary)
     yield from _pins(specification, around.inventory)

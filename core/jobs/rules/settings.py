@@ -1,4 +1,4 @@
-"""A method's settings against the JSON schema on its card.
+"""Settings of a method, or of an observer, against the JSON schema on its card.
 
 Settings are plain values (true or false, numbers, text), so this reads the part of JSON schema that describes those:
 type, enum, const, bounds, lengths, anyOf, and references into $defs. A test sees to it that no card uses more.
@@ -16,12 +16,14 @@ Schema = Mapping[str, Any]
 Value = bool | int | float | str
 
 
-def settings_faults(settings: Mapping[str, Value], schema: Schema, title: str) -> Iterator[Fault]:
-    """What is unknown, missing, of another type or out of bounds, each at `quantizer.settings.<name>`."""
+def settings_faults(
+    settings: Mapping[str, Value], schema: Schema, title: str, of: str = "quantizer"
+) -> Iterator[Fault]:
+    """What is unknown, missing, of another type or out of bounds, each at `<of>.settings.<name>`."""
     properties: Mapping[str, Schema] = schema.get("properties", {})
     definitions: Mapping[str, Schema] = schema.get("$defs", {})
     for name, value in settings.items():
-        path = f"quantizer.settings.{name[:80]}"
+        path = f"{of}.settings.{name[:80]}"
         if name not in properties:
             known = f"its settings: {listed(properties)}" if properties else "it has nothing to set"
             yield Fault(path, f"{title} has no such setting; {known}")
@@ -31,7 +33,7 @@ def settings_faults(settings: Mapping[str, Value], schema: Schema, title: str) -
             yield Fault(path, f"{wrong}{without}")
     for name in schema.get("required", ()):
         if name not in settings:
-            yield Fault(f"quantizer.settings.{name}", f"{title} needs this setting")
+            yield Fault(f"{of}.settings.{name}", f"{title} needs this setting")
 
 
 def _wrong(value: Value, schema: Schema, definitions: Mapping[str, Schema]) -> str | None:

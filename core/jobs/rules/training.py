@@ -24,6 +24,11 @@ def training_faults(
             "training.batch_norm_batches",
             "the network has no batch norm to measure anew; leave this at 0, or set quantizer.insert_normalisation",
         )
+    if choice.batch_norm_batches and choice.batch_norm == "frozen":
+        yield Fault(
+            "training.batch_norm_batches",
+            "frozen batch norms keep their statistics; leave this at 0, or set training.batch_norm to trained",
+        )
     images = summary.get("splits", {}).get("train", {}).get("images")
     if images is not None and images < 2:
         yield Fault("dataset_id", f"training needs at least two images, and the train split has {images}")

@@ -7,9 +7,9 @@ const FOLDED = [
   ["Optimiser", "momentum, decay, rates of what quantizers learn", ["optimiser", "momentum", "weight_decay", "quantizer_rate", "quantizer_weight_decay", "gradient_clip"]],
   ["Fewer bits step by step", "widths on the way down, block after block", ["progressive_bits", "block_order"]],
   ["Distillation", "how much the float network teaches", ["distillation_share", "temperature"]],
-  ["Batch norm, precision, patience", "what happens after and around the steps", ["batch_norm_batches", "precision", "patience"]],
+  ["Batch norm, precision, patience", "what happens after and around the steps", ["batch_norm", "batch_norm_batches", "precision", "patience"]],
 ];
-const LABELS = { warmup_epochs: "Warm-up epochs", milestones: "Steps at", quantizer_rate: "Rate of quantizers", quantizer_weight_decay: "Decay of quantizers", progressive_bits: "Progressive bits", batch_norm_batches: "Batches for batch norms" };
+const LABELS = { warmup_epochs: "Warm-up epochs", milestones: "Steps at", quantizer_rate: "Rate of quantizers", quantizer_weight_decay: "Decay of quantizers", progressive_bits: "Progressive bits", batch_norm: "Batch norms", batch_norm_batches: "Batches for batch norms" };
 
 export function trainingFields(fields, opened) {
   const known = fields.schema.part(fields.schema.root.properties.training).properties;
