@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from api.downloads import Download
 from api.results import candidates_of, report_of
 from core.deploy.archive import write_zip
-from core.deploy.bundle import Point, PointFile, Source, SourceFile, bundle_entries
+from core.deploy.bundle import NO_DATA, Point, PointFile, Source, SourceFile, bundle_entries
 from core.errors import Conflict
 from core.figures.point_figures import point_figures, point_plots
 from core.jobs.specification import JobSpecification
@@ -92,6 +92,8 @@ def _model(session: Session, owner: UUID, job: Job) -> Source:
 
 
 def _dataset(session: Session, owner: UUID, job: Job) -> Source:
+    if job.dataset_id is None:
+        return NO_DATA
     repository = DatasetRepository(session, owner)
     row = repository.get(job.dataset_id)
     files = tuple(SourceFile(file.filename, file.sha256, file.split) for file in repository.files(row.id))

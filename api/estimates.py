@@ -10,6 +10,7 @@ from core.store.repositories.stages import StageSum
 _WEIGHTS = {
     "traces": 10.0,
     "sensitivity": 10.0,
+    "synthesize": 30.0,
     "calibrate": 3.0,
     "joint": 30.0,
     "finetune": 8.0,

@@ -21,7 +21,7 @@ from core.store.repositories.requests import RequestRepository
 from core.store.repositories.uploads import DatasetRepository, ModelRepository
 from core.store.tables import Dataset, Job, Model
 
-_REGISTRIES = ("methods", "observers", "sensitivity_metrics", "strategies")
+_REGISTRIES = ("methods", "observers", "synthetic_sources", "sensitivity_metrics", "strategies")
 
 
 def submit(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:
@@ -40,9 +40,11 @@ def _made_before(session: Session, owner: UUID, specification: JobSpecification,
 
 def _create(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:
     model = ModelRepository(session, owner).get(specification.model_id)
-    dataset = DatasetRepository(session, owner).get(specification.dataset_id)
-    for what, row in (("model", model), ("data set", dataset)):
-        check_ready(what, row)
+    dataset = None
+    if specification.dataset_id is not None:
+        dataset = DatasetRepository(session, owner).get(specification.dataset_id)
+        check_ready("data set", dataset)
+    check_ready("model", model)
     check_job(specification, circumstances(model, dataset))
     return plan_job(session, owner, specification, key)
 
@@ -68,13 +70,13 @@ def check_ready(what: str, row: Model | Dataset) -> None:
         )
 
 
-def circumstances(model: Model, dataset: Dataset) -> Circumstances:
-    """What is known about a ready model and a ready data set, and what this installation offers."""
+def circumstances(model: Model, dataset: Dataset | None) -> Circumstances:
+    """What is known about a ready model and a ready data set, if there is one, and what this installation offers."""
     inventory = Inventory.model_validate(model.inventory)
-    given = _preprocessing(model.preprocessing), _preprocessing(dataset.preprocessing)
+    given = _preprocessing(model.preprocessing), _preprocessing(dataset.preprocessing if dataset else None)
     return Circumstances(
         inventory=inventory,
-        summary=dataset.summary or {},
+        summary=(dataset.summary if dataset else None) or {},
         catalogue=_cards(load_catalogue()),
         targets=load_targets(),
         disagreements=preprocessing_disagreement(*given, inventory.input_shape),

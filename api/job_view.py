@@ -52,7 +52,7 @@ class JobViews:
             finished_at=job.finished_at,
             elapsed_s=max(0.0, (now - job.created_at).total_seconds()),
             model=Named(id=job.model_id, name=names.get(job.model_id, "")),
-            dataset=Named(id=job.dataset_id, name=names.get(job.dataset_id, "")),
+            dataset=None if job.dataset_id is None else Named(id=job.dataset_id, name=names.get(job.dataset_id, "")),
             specification=job.specification,
             stages=[stage_answer(stage) for stage in stages],
         )

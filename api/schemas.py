@@ -121,7 +121,7 @@ class JobAnswer(BaseModel):
     finished_at: datetime | None
     elapsed_s: float
     model: Named
-    dataset: Named
+    dataset: Named | None = Field(description="null for a job without data")
     specification: Json
     stages: list[StageAnswer]
 
@@ -181,6 +181,10 @@ class ReportAnswer(BaseModel):
 
     inventory: Json | None
     float: Json | None
+    metric: Literal["accuracy", "agreement"] | None = Field(
+        description="what `accuracy` is: of labels, or the agreement with the float network where there are none"
+    )
+    synthesis: Json | None = Field(description="the images that were made for a job without data: source, how well")
     splits: Json | None
     split_note: str | None
     preprocessing: Json | None

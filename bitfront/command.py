@@ -47,8 +47,12 @@ def up() -> None:
 @app.command()
 def quantize(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".onnx or .safetensors")],
-    data: Data,
     out: Annotated[Path, typer.Option(help="where the results go; must not exist or be empty")],
+    data: Data = [],  # noqa: B006
+    synthetic: Annotated[
+        str | None,
+        typer.Option(help="without --data, where images come from: distilled, generator, range-noise"),
+    ] = None,
     target: Targets = [],  # noqa: B006 - typer copies it
     points: Annotated[int | None, typer.Option(min=1, max=64, help="on the front  [default: 8]")] = None,
     method: Annotated[str | None, typer.Option(help="quantizer; see: bitfront methods  [default: lsq]")] = None,
@@ -98,7 +102,7 @@ def quantize(
         model=model, data=data_files(data), out=out, targets=target, points=points, method=method, settings=setting,
         insert_normalisation=insert_normalisation, strategy=strategy, metric=metric, epochs=epochs,
         bits=parse_bits(bits) if bits else (), at_most=at_most, job=job, policies=policy, architecture=architecture,
-        preprocessing=preprocessing, seed=seed, processes=processes, device=device,
+        preprocessing=preprocessing, synthetic=synthetic, seed=seed, processes=processes, device=device,
     )  # fmt: skip
     quantize_locally(request, console)
 

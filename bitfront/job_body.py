@@ -20,7 +20,7 @@ from core.jobs.rules.settings import Value, settings_faults
 from core.jobs.specification import JobSpecification, QuantizerChoice
 
 Json = dict[str, Any]
-_REGISTRIES = ("methods", "observers", "sensitivity_metrics", "strategies")
+_REGISTRIES = ("methods", "observers", "synthetic_sources", "sensitivity_metrics", "strategies")
 
 
 def read_job_file(path: Path) -> Json:
@@ -35,10 +35,12 @@ def read_job_file(path: Path) -> Json:
     return body
 
 
-def completed(body: Json, model_sha256: str, data: Path, settings: Sequence[str]) -> JobSpecification:
-    """The specification; what is left out has its default, and a granularity that the method has."""
-    texts = {"model_id": model_sha256, "dataset_id": data.name}
-    names = {name: uuid.uuid5(uuid.NAMESPACE_URL, text) for name, text in texts.items()}
+def completed(body: Json, model_sha256: str, data: Path | None, settings: Sequence[str]) -> JobSpecification:
+    """The specification; what is left out has its default, and a granularity that the method has. `data` is the first
+    file; None where images are made from the network itself.
+    """
+    texts = {"model_id": model_sha256, "dataset_id": None if data is None else data.name}
+    names = {name: text and uuid.uuid5(uuid.NAMESPACE_URL, text) for name, text in texts.items()}
     quantizer = {**body.get("quantizer", {})}
     card = _method_card(quantizer.get("method", QuantizerChoice().method))
     if settings:

@@ -10,7 +10,7 @@ from typing import Any
 from bitfront.data_files import sha256_of
 from bitfront.local_run import LocalRun
 from core.deploy.archive import write_folder
-from core.deploy.bundle import Point, PointFile, Source, SourceFile, bundle_entries
+from core.deploy.bundle import NO_DATA, Point, PointFile, Source, SourceFile, bundle_entries
 from core.figures.job_report import STAGES, job_report
 from core.figures.point_figures import point_figures, point_plots
 from core.jobs.task import RESULT_FILE
@@ -74,5 +74,7 @@ def _model(run: LocalRun) -> Source:
 
 
 def _dataset(run: LocalRun) -> Source:
+    if run.dataset is None:
+        return NO_DATA
     files = tuple(SourceFile(file.filename, file.sha256, file.split) for file in run.dataset.files)
     return Source(str(run.specification.dataset_id), ", ".join(file.name for file in files), files)

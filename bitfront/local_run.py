@@ -61,7 +61,7 @@ class LocalRun:
         self,
         specification: JobSpecification,
         model: ModelInput,
-        dataset: DatasetInput,
+        dataset: DatasetInput | None,
         directory: Path,
         device: str = "cpu",
     ) -> None:

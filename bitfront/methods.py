@@ -12,7 +12,7 @@ from core.errors import InvalidSpecification
 from core.jobs.rules.fault import widths
 from core.quantizers.card import MethodCard
 
-_KINDS = ("observers", "sensitivity_metrics", "strategies", "architectures")
+_KINDS = ("observers", "synthetic_sources", "sensitivity_metrics", "strategies", "architectures")
 
 
 def print_methods(console: Console) -> None:

@@ -33,7 +33,10 @@ DEFAULT_TARGETS = ("bismo-cloud",)  # as in a specification
 
 @dataclass(frozen=True)
 class QuantizeRequest:
-    """What was typed. The rest is as in the file `job`, if there is one, and else as in a job of the service."""
+    """What was typed. The rest is as in the file `job`, if there is one, and else as in a job of the service.
+
+    `data` is empty where images are made from the network: `synthetic` names their source, or `job` says so.
+    """
 
     model: Path
     data: list[DataFile]
@@ -52,6 +55,7 @@ class QuantizeRequest:
     policies: list[str] = field(default_factory=list)
     architecture: str | None = None
     preprocessing: Path | None = None
+    synthetic: str | None = None
     seed: int | None = None
     processes: int = 2
     device: str = "cpu"
@@ -101,7 +105,9 @@ def _model_input(request: QuantizeRequest) -> ModelInput:
     )
 
 
-def _dataset_input(request: QuantizeRequest) -> DatasetInput:
+def _dataset_input(request: QuantizeRequest) -> DatasetInput | None:
+    if not request.data:
+        return None
     files = [
         DatasetFileInput(path=path.resolve(), filename=path.name, split=split, sha256=sha256_of(path))
         for path, split in ((file.path, file.split) for file in request.data)
@@ -121,6 +127,7 @@ def _specification(request: QuantizeRequest, model: ModelInput) -> JobSpecificat
         body[part] = {**(body.get(part) or {}), **values}
     if request.targets:
         body["targets"] = request.targets
+    _check_images(request, body)
     if request.epochs == 0:
         body["training"] = None
     if request.seed is not None:
@@ -130,13 +137,24 @@ def _specification(request: QuantizeRequest, model: ModelInput) -> JobSpecificat
         limit = {"metric": "latency", "target": target, "relative_to": "uniform-8", "at_most": request.at_most}
         search = body.get("search", {})
         body["search"] = {**search, "constraints": [*search.get("constraints", []), limit]}
-    return completed(body, model.sha256, request.data[0].path, request.settings)
+    return completed(body, model.sha256, request.data[0].path if request.data else None, request.settings)
+
+
+def _check_images(request: QuantizeRequest, body: dict[str, Any]) -> None:
+    without = request.synthetic is not None or ("dataset_id" in body and body["dataset_id"] is None)
+    if not request.data and not without:
+        raise InvalidSpecification(
+            "no images are given", hint="name a file with --data, or have images made with --synthetic distilled"
+        )
+    if request.data and request.synthetic is not None:
+        raise InvalidSpecification("both --data and --synthetic are given", hint="leave out one of them")
 
 
 def _typed_parts(request: QuantizeRequest) -> dict[str, dict[str, Any]]:
     """What was typed, by the part of a job that it belongs to."""
     typed: dict[str, dict[str, Any]] = {
         "quantizer": {"method": request.method, "insert_normalisation": request.insert_normalisation or None},
+        "synthetic": {"source": request.synthetic},
         "sensitivity": {"metric": request.metric},
         "search": {"strategy": request.strategy, "points": request.points},
         "training": {"epochs": request.epochs or None},

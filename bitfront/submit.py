@@ -99,6 +99,8 @@ def _dataset(client: Client, files: Sequence[DataFile]) -> str:
 def _check_known(client: Client, body: Mapping[str, Any]) -> None:
     for what, key, option in (("model", "model_id", "--model FILE"), ("data set", "dataset_id", "--data FILE")):
         identity = body.get(key)
+        if key == "dataset_id" and key in body and identity is None:
+            continue  # images are made from the network itself
         if identity is None:
             raise InvalidSpecification(f"the job does not say which {what} it is for", hint=f"name it by {option}")
         try:

@@ -11,7 +11,10 @@ import sys
 from typing import Any
 
 from core.calibration.registry import OBSERVERS
+from core.calibration.rounding.registry import ROUNDINGS
+from core.calibration.treatments import CORRECTIONS, PREPARATIONS
 from core.catalogue import CATALOGUE_FILE
+from core.data.synthetic.registry import SOURCES
 from core.graph.architectures import list_architectures
 from core.jobs.specification import JobSpecification
 from core.quantizers.registry import METHODS
@@ -24,6 +27,10 @@ def build_catalogue() -> dict[str, Any]:
     return {
         "methods": [method.card.model_dump(mode="json") for method in METHODS.values()],
         "observers": [observer.card.model_dump(mode="json") for observer in OBSERVERS.values()],
+        "preparations": [card.model_dump(mode="json") for card in PREPARATIONS.values()],
+        "roundings": [rounding.card.model_dump(mode="json") for rounding in ROUNDINGS.values()],
+        "bias_corrections": [card.model_dump(mode="json") for card in CORRECTIONS.values()],
+        "synthetic_sources": [source.card.model_dump(mode="json") for source in SOURCES.values()],
         "sensitivity_metrics": [metric.card.model_dump(mode="json") for metric in METRICS.values()],
         "strategies": [strategy.card.model_dump(mode="json") for strategy in STRATEGIES.values()],
         "architectures": [card.model_dump(mode="json") for card in list_architectures()],

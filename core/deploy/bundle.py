@@ -56,6 +56,9 @@ class Source:
     preprocessing: Json | None = None
 
 
+NO_DATA = Source("", "no data (images were made from the network itself)", ())
+
+
 @dataclass(frozen=True)
 class Point:
     """What a bundle is made from. `figures` and `provenance` are written as they are, `plots` by their names."""

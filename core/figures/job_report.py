@@ -8,7 +8,7 @@ from typing import Any
 from core.figures.figure import Json
 from core.hardware.targets import load_targets
 
-STAGES = ("inspect", "sensitivity", "costs", "search", "report")
+STAGES = ("inspect", "synthesize", "sensitivity", "costs", "search", "report")
 _BY_LAYER = ("weights", "measured_weights", "weights_standard_errors", "perturbations")
 _BY_TENSOR = ("activations", "measured_activations", "activations_standard_errors")
 _OF_TARGETS = {"name", "kind", "batch", "provenance", "source", "description"}
@@ -17,12 +17,15 @@ _SPLIT_WORDS = {True: "select and report are one", False: "select and report are
 
 def job_report(results: Mapping[str, Json], specification: Json) -> dict[str, Any]:
     """`results`: by stage (`STAGES`), what it answered; a stage that has not ended may be missing or empty."""
-    inspected, sensitivity, costs, search, report = (results.get(stage) or {} for stage in STAGES)
+    inspected, made, sensitivity, costs, search, report = (results.get(stage) or {} for stage in STAGES)
+    splits = made.get("splits") or inspected.get("splits")
     return {
         "inventory": inspected.get("inventory"),
         "float": inspected.get("float"),
-        "splits": inspected.get("splits"),
-        "split_note": _split_note(inspected.get("splits")),
+        "metric": inspected.get("metric"),
+        "synthesis": {**made["synthesis"], "shown": made["shown"]} if made else None,
+        "splits": splits,
+        "split_note": _split_note(splits),
         "preprocessing": inspected.get("preprocessing"),
         "warnings": inspected.get("warnings", []),
         "sensitivity": _sensitivity(sensitivity.get("sensitivity"), inspected.get("inventory")),

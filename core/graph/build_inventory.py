@@ -88,6 +88,7 @@ def build_inventory(
         layers=layers,
         total_parameters=sum(parameter.numel() for parameter in module.parameters()),
         total_macs=sum(layer.macs for layer in layers),
+        batch_norms=sum(_holds_statistics(called_module(module, node)) for node in module.graph.nodes),
         warnings=warnings if classes else (*warnings, _output_warning(module)),
     )
 
@@ -152,6 +153,10 @@ def _following_batch_norm(module: fx.GraphModule, node: fx.Node) -> str | None:
     if len(readers) == 1 and isinstance(called_module(module, readers[0]), BATCH_NORM_TYPES):
         return str(readers[0].target)
     return None
+
+
+def _holds_statistics(module: nn.Module | None) -> bool:
+    return isinstance(module, BATCH_NORM_TYPES) and module.running_mean is not None and module.running_var is not None
 
 
 def output_shapes(module: fx.GraphModule) -> list[tuple[int, ...]]:

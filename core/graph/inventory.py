@@ -65,6 +65,7 @@ class Inventory(BaseModel):
     layers: tuple[Layer, ...]
     total_parameters: int
     total_macs: int
+    batch_norms: int = Field(default=0, description="batch norms with running statistics, wherever they stand")
     warnings: tuple[str, ...] = ()
 
     def layer(self, name: str) -> Layer:

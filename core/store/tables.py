@@ -138,7 +138,7 @@ class DatasetFile(_Owned, Base):
 
 
 class Job(_Owned, Base):
-    """What was asked for. `finished_at` is set with the end of its last task."""
+    """What was asked for; `dataset_id` is null without data. `finished_at` is set with the end of its last task."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -148,7 +148,7 @@ class Job(_Owned, Base):
 
     name: Mapped[str]
     model_id: Mapped[UUID] = mapped_column(ForeignKey("models.id", ondelete="RESTRICT"), index=True)
-    dataset_id: Mapped[UUID] = mapped_column(ForeignKey("datasets.id", ondelete="RESTRICT"), index=True)
+    dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("datasets.id", ondelete="RESTRICT"), index=True)
     specification: Mapped[Json]
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     finished_at: Mapped[datetime | None]

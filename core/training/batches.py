@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.data.dataset import Labels
 from core.jobs.specification import TrainingChoice
 from core.training.augmentation import flip_and_crop
 
@@ -20,20 +21,25 @@ EVALUATION_BATCH = 256
 class Images(Protocol):
     """A split of a data set, as `core.data.dataset.Split` is."""
 
-    labels: NDArray[np.int64]
+    @property
+    def labels(self) -> Labels:
+        """Class numbers N, or the float network's probabilities N, classes."""
+        ...
 
     def __len__(self) -> int: ...
 
     def batches(
         self, batch_size: int, indices: NDArray[np.integer[Any]] | None = None
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """(x float32 N, C, H, W; y int64 N), all in order or those at `indices`, in that order."""
+    ) -> Iterator[tuple[NDArray[np.float32], Labels]]:
+        """(x float32 N, C, H, W; y int64 N or float32 N, classes), all in order or those at `indices`, in theirs."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`x` float32 N, C, H, W and `labels` int64 N on the device; `indices` int64 N into the split."""
+    """`x` float32 N, C, H, W and `labels`, int64 N or float32 N, classes, on the device; `indices` int64 N into the
+    split.
+    """
 
     x: Tensor
     labels: Tensor

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from core.data.dataset import Labels
+
 EXPLOSION = 20.0  # times the first loss, or the loss of guessing where that is larger
 
 
@@ -28,14 +30,17 @@ def bad_select_loss(loss: float, epoch: int) -> str | None:
     return None if math.isfinite(loss) else f"the loss on the select split was {_what(loss)} after epoch {epoch}"
 
 
-def only_class(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> int | None:
-    """The one class that every image of `select` gets, though they are of several; None if there is no such class."""
-    if len(np.unique(labels)) < 2 or len(np.unique(predictions)) > 1:
+def only_class(predictions: NDArray[np.int64], labels: Labels) -> int | None:
+    """The one class that every image of `select` gets, though they are of several; None if there is no such class.
+
+    `labels`: class numbers N, or probabilities N, classes.
+    """
+    if len(np.unique(labels if labels.ndim == 1 else labels.argmax(1))) < 2 or len(np.unique(predictions)) > 1:
         return None
     return int(predictions[0])
 
 
-def collapsed(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> str | None:
+def collapsed(predictions: NDArray[np.int64], labels: Labels) -> str | None:
     """Why the predictions on `select` are worthless; None if they are not."""
     given = only_class(predictions, labels)
     return None if given is None else f"the network gives every image class {given}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,10 @@ def write_images(pixels: Mapping[str, NDArray[Any]], path: Path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def open_synthetic(path: Path, preprocessing: Preprocessing, title: str, digest: str = "") -> Dataset:
+def open_synthetic(path: Path, preprocessing: Preprocessing, title: str) -> Dataset:
     """`title` is what the images are to a person."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     with np.load(path, allow_pickle=False) as file:
         pixels = {split: file[key] for split, key in _KEYS.items()}
     return Dataset([_part(each, code, title, digest) for code, each in enumerate(pixels.values())], preprocessing, 0)
@@ -44,5 +47,5 @@ def _part(pixels: NDArray[Any], code: int, title: str, digest: str) -> Part:
         class_names=None,
         smallest=size,
         largest=size,
-        digest=digest or f"{title}, {SPLITS[code]}",
+        digest=digest,
     )

@@ -25,7 +25,7 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     on_front = {target: _front(measured, target) for target in inputs.specification.targets}
     provenance = _provenance(inputs)
     directory = inputs.task.directory
-    (directory / "candidates.csv").write_text(_csv(candidates), encoding="utf-8")
+    (directory / "candidates.csv").write_text(_csv(candidates, provenance["metric"]), encoding="utf-8")
     (directory / "provenance.json").write_text(json.dumps(provenance, indent=2), encoding="utf-8")
     return TaskOutput(
         result={"on_front": on_front, "provenance": provenance},
@@ -55,13 +55,13 @@ def _front(candidates: list[dict[str, Any]], target: str) -> list[int]:
     return [candidates[position]["point"] for position in non_dominated(latencies_s, accuracies)]
 
 
-def _csv(candidates: list[dict[str, Any]]) -> str:
+def _csv(candidates: list[dict[str, Any]], metric: str) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     targets = list(candidates[0]["costs"]) if candidates else []
     costs = [f"{target} {unit}" for target in targets for unit in ("latency_s", "energy_j")]
     writer.writerow(
-        ["name", "origin", "accuracy calibrated", "accuracy trained", *costs, "size_bytes", "bit_operations"]
+        ["name", "origin", f"{metric} calibrated", f"{metric} trained", *costs, "size_bytes", "bit_operations"]
     )
     for candidate in candidates:
         accuracies = candidate["accuracies"]
@@ -77,6 +77,7 @@ def _provenance(inputs: StageInputs) -> dict[str, Any]:
     specification = inputs.specification
     inspected = inputs.result("inspect")
     model, dataset = inputs.task.model, inputs.task.dataset
+    made = inputs.result("synthesize") if "synthesize" in inputs.task.upstream else None
     return {
         "seed": specification.seed,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
@@ -88,7 +89,9 @@ def _provenance(inputs: StageInputs) -> dict[str, Any]:
         "quantizer": specification.quantizer.model_dump(mode="json"),
         "calibration": specification.calibration.model_dump(mode="json"),
         "preprocessing": inspected["preprocessing"],
-        "splits": inspected["splits"],
+        "metric": inspected["metric"],
+        "synthesis": made and made["synthesis"],
+        "splits": made["splits"] if made else inspected["splits"],
         "slots": slots(specification),
         "device": inputs.task.device,
         "threads": inputs.task.threads,

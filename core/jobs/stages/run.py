@@ -20,6 +20,7 @@ from core.jobs.stages import (
     report,
     search,
     sensitivity,
+    synthesize,
     traces,
 )
 from core.jobs.stages.inputs import StageInputs
@@ -29,6 +30,7 @@ Stage = Callable[[StageInputs, Reporter], TaskOutput]
 
 _STAGES: dict[str, Stage] = {
     "inspect": inspect.run,
+    "synthesize": synthesize.run,
     "calibrate": calibrate.run,
     "traces": traces.run,
     "sensitivity": sensitivity.run,

@@ -91,7 +91,7 @@ class StageRepository(Repository):
             .where(
                 Task.owner_id == self.owner_id,
                 Job.model_id == job.model_id,
-                Job.dataset_id == job.dataset_id,
+                Job.dataset_id.is_not_distinct_from(job.dataset_id),
                 Job.id != job.id,
                 Task.state == "succeeded",
                 Task.finished_at > Task.started_at,
@@ -107,7 +107,8 @@ class StageRepository(Repository):
     def names(self, jobs: Collection[Job]) -> dict[UUID, str]:
         """Names of the models and data sets that the jobs use, by id."""
         found: dict[UUID, str] = {}
-        for table, ids in ((Model, {job.model_id for job in jobs}), (Dataset, {job.dataset_id for job in jobs})):
+        datasets = {job.dataset_id for job in jobs} - {None}
+        for table, ids in ((Model, {job.model_id for job in jobs}), (Dataset, datasets)):
             query = select(table.id, table.name).where(table.owner_id == self.owner_id, table.id.in_(ids))
             found |= dict(self.session.execute(query).all())
         return found
