@@ -1,14 +1,12 @@
-"""What integers compute, beside deploy mode, the network in training, and compiled C."""
+"""The networks that are compared, and what integers compute beside deploy mode and compiled C."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import tempfile
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from benchmarks import cifar
+from benchmarks import cifar, mobilenet_like
 from benchmarks.figures import Figure
 from benchmarks.methods import finest
 from bitfront.example import example_dataset_path, example_model_path, example_preprocessing
@@ -29,8 +27,6 @@ from core.deploy.integer.deploy_mode import DeployMode
 from core.deploy.integer.executor import IntegerExecutor
 from core.deploy.integer.program import IntegerProgram
 from core.deploy.parity.compiled import CompiledNetwork
-from core.deploy.parity.counts import CodeCounts, OutputCounts
-from core.deploy.parity.sides import Outcome, executor_side, training_side
 from core.graph.architectures.mobilenet_v2 import MobileNetV2
 from core.graph.build_inventory import build_inventory
 from core.graph.load import load_model
@@ -40,8 +36,7 @@ from core.search.uniform import uniform_policy
 
 UNIFORM = sorted(name for name, method in METHODS.items() if method.card.uniform)
 WIDTHS = range(1, 9)
-EQUALITY_IMAGES, BATCH = 16, 100
-NEAR_GOAL, TOP1_GOAL = 0.999, 0.995
+EQUALITY_IMAGES, BATCH, CALIBRATION_IMAGES, REPORT_IMAGES = 16, 100, 512, 500
 HEAP = frozenset({"malloc", "calloc", "realloc", "free", "aligned_alloc", "alloca"})
 
 
@@ -101,6 +96,14 @@ def mobilenet_v2(folder: Path) -> Subject:
     return Subject("MobileNetV2, 32 x 32", loaded, calibrate(loaded, [torch.from_numpy(images)]), report, labels)
 
 
+def small_mobilenet_v2(data: Path) -> Subject:
+    """A trained MobileNetV2 for Fashion-MNIST, and 500 of its test images; `data` holds `fashion_mnist`."""
+    loaded = mobilenet_like.mobilenet_like()
+    calibration = calibrate(loaded, [mobilenet_like.images(data, "train")[0][:CALIBRATION_IMAGES]])
+    images, labels = (each[:REPORT_IMAGES].numpy() for each in mobilenet_like.images(data, "test"))
+    return Subject("MobileNetV2-like, 28 x 28", loaded, calibration, images, labels)
+
+
 def example() -> Subject:
     """The example's network and its report images."""
     data = open_dataset([DatasetFile(example_dataset_path())], example_preprocessing(), seed=0)
@@ -124,103 +127,6 @@ def equality(subject: Subject) -> Figure:
                 unequal.append(f"{method} {bits}")
     said = f"{cases - len(unequal)} of {cases} {' '.join(unequal)}".strip()
     return Figure(f"{subject.name}: executor equals deploy mode", said, "all to the bit", not unequal)
-
-
-@dataclass
-class Agreement:
-    """One way of computing the network beside training."""
-
-    codes: CodeCounts = field(default_factory=CodeCounts)
-    scores: OutputCounts = field(default_factory=OutputCounts)
-
-    def add(self, found: Outcome, wanted: Outcome, labels: NDArray[np.int64]) -> None:
-        """One batch."""
-        self.codes.add(found.codes, wanted.codes)
-        self.scores.add(found.scores, wanted.scores, labels)
-
-    @property
-    def top1(self) -> float:
-        """Share of equal predictions."""
-        return self.scores.agreeing / self.scores.predictions
-
-    @property
-    def read(self) -> float:
-        """Share within one step of the codes that layers read."""
-        return self._near("codes")
-
-    @property
-    def summed(self) -> float:
-        """The same of the operands of sums."""
-        return self._near("operand_codes")
-
-    def _near(self, kind: str) -> float:
-        found = self.codes.summaries()[kind]
-        return 1.0 if found is None else found.within_one_step
-
-
-def agreements(subject: Subject, method: str, bits: int) -> tuple[Agreement, Agreement]:
-    """Deploy mode (by the executor, which equals it) against training, and training with another kernel against it."""
-    model = subject.quantized(method, bits)
-    count = len(subject.images)
-    trained, again = training_side(model, count), training_side(model, count)
-    integers = executor_side(subject.program(model))
-    ours, itself = Agreement(), Agreement()
-    with torch.inference_mode():
-        for images, labels in subject.batches():
-            tensor = torch.from_numpy(images)
-            wanted = trained(tensor)
-            ours.add(integers(tensor), wanted, labels)
-            with other_kernel():
-                itself.add(again(tensor), wanted, labels)
-    return ours, itself
-
-
-@contextmanager
-def other_kernel() -> Iterator[None]:
-    """Convolutions without oneDNN: the same sums in another order."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch 2.13 warns of a GPU that it does not have
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
-
-
-def against_training(subject: Subject, method: str, bits: int) -> list[Figure]:
-    """The goal is asked of what layers read; steps of 16-bit sums are so small that the order of adding moves them."""
-    ours, itself = agreements(subject, method, bits)
-    name, same = f"{subject.name}, {method} {bits}/{bits}", f"{subject.name}, {method} {bits}/{bits}: same top-1"
-    return [
-        Figure(
-            f"{name}: codes that layers read",
-            _beside(ours.read, itself.read, 3),
-            f">= {NEAR_GOAL:.1%}",
-            ours.read >= NEAR_GOAL,
-        ),
-        Figure(f"{name}: codes of 16-bit sums", _beside(ours.summed, itself.summed, 1), "-", met=True),
-        Figure(same, _beside(ours.top1, itself.top1, 1), f">= {TOP1_GOAL:.1%}", ours.top1 >= TOP1_GOAL),
-    ]
-
-
-def every_method(subject: Subject, bits: int) -> list[Figure]:
-    """The least agreement among the uniform methods."""
-    found = {method: agreements(subject, method, bits) for method in UNIFORM}
-    figures = []
-    for what, goal, places, of in (
-        ("codes that layers read", NEAR_GOAL, 3, lambda one: one.read),
-        ("same top-1", TOP1_GOAL, 1, lambda one: one.top1),
-    ):
-        worst = min(found, key=lambda method: of(found[method][0]))
-        ours, itself = (of(one) for one in found[worst])
-        missed = sum(of(pair[0]) < goal for pair in found.values())
-        said = f"{worst} {_beside(ours, itself, places)}, {missed} of {len(found)} below"
-        figures.append(
-            Figure(f"{subject.name}, least of all methods {bits}/{bits}: {what}", said, f">= {goal:.1%}", not missed)
-        )
-    return figures
-
-
-def _beside(share: float, itself: float, places: int) -> str:
-    """With what training reaches against itself, when another kernel sums in another order."""
-    return f"{share:.{places}%} (training itself {itself:.{places}%})"
 
 
 def compiled(subject: Subject, bits: int) -> Figure:
