@@ -50,6 +50,7 @@ METHOD_CARDS = {
     "scaled": card("scaled", needs_following_normalisation=True),
     "set": card("set", settings_schema=SCHEMA),
     "narrow": card("narrow", weight_bits=(2, 3, 4)),
+    "moving": card("moving", projects_weights=False),
 }
 
 
@@ -75,7 +76,7 @@ def refused(
         layers=layers or (layer("stem", **bare), layer("middle", **bare), layer("scores", **FOLDED)),
     )  # fmt: skip
     catalogue = {name: {one["id"]: one for one in load_catalogue()[name]} for name in
-                 ("observers", "sensitivity_metrics", "strategies")}  # fmt: skip
+                 ("observers", "roundings", "sensitivity_metrics", "strategies")}  # fmt: skip
     around = Circumstances(inventory, summary, {**catalogue, "methods": METHOD_CARDS}, load_targets())
     try:
         check_job(JobSpecification.model_validate({**IDS, **body}), around)
@@ -106,7 +107,7 @@ def test_all_faults_are_told_at_once_with_the_method_that_can() -> None:
     faults = refused({"quantizer": {"method": "few"}, "bits": {"weights": [1, 2, 8], "activations": [4, 5]}})
     assert set(faults) == {"bits.weights", "bits.activations", "quantizer.granularity", "quantizer.first_last"}
     assert faults["bits.weights"] == (
-        "leave out 1, 8: FEW has 2 to 4 bits for weights; for 1, 8 choose able, scaled, set"
+        "leave out 1, 8: FEW has 2 to 4 bits for weights; for 1, 8 choose able, scaled, set, moving"
     )
     assert "choose tensor, or a method that has one: able" in faults["quantizer.granularity"]
     assert "leave these layers float" in faults["quantizer.first_last"]
@@ -281,3 +282,27 @@ def test_one_training_image_is_too_few_unless_nothing_is_trained() -> None:
 
 def test_widths_are_shown_as_a_range_where_they_are_one() -> None:
     assert [widths(bits) for bits in ((4, 2, 3), (2, 4, 8), (3, 4), ())] == ["2 to 4", "2, 4, 8", "3, 4", "none"]
+
+
+@pytest.mark.parametrize(
+    ("post_training", "rest", "path", "words"),
+    [
+        ({"rounding": "adaround"}, {"quantizer": {"method": "moving"}}, "post_training.rounding", "able"),
+        ({"preset": "best"}, {"quantizer": {"method": "moving"}}, "post_training.preset", "round to the nearest"),
+        ({"equalization": True}, {"quantizer": {"method": "scaled"}}, "post_training.equalization",
+         "insert_normalisation"),
+        ({"rounding": "gptq"}, {"training": {"progressive_bits": [5, 4]}}, "post_training.rounding",
+         "training.progressive_bits"),
+        ({"rounding": "upwards"}, {}, "post_training.rounding", "adaround"),
+    ],
+)  # fmt: skip
+def test_what_is_done_without_training_must_fit_the_method_and_the_recipe(
+    post_training: dict[str, Any], rest: dict[str, Any], path: str, words: str
+) -> None:
+    body = {"quantizer": {"method": "able"}, **rest, "post_training": post_training}
+    assert words in refused(body)[path]
+
+
+def test_levels_of_choice_are_fine_where_steps_stay() -> None:
+    body = {"quantizer": {"method": "able"}, "post_training": {"rounding": "qdrop", "bias_correction": "empirical"}}
+    assert not refused(body)

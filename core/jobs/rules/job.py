@@ -14,6 +14,8 @@ from core.jobs.rules.fault import Fault, listed
 from core.jobs.rules.joint import joint_faults
 from core.jobs.rules.method import Offer, method_faults
 from core.jobs.rules.observer import observer_faults
+from core.jobs.rules.post_training import post_training_faults
+from core.jobs.rules.synthetic import synthetic_faults
 from core.jobs.rules.training import training_faults
 from core.jobs.specification import JobSpecification
 from core.policy import Policy
@@ -53,6 +55,7 @@ def _faults(specification: JobSpecification, around: Circumstances) -> Iterator[
     offer = Offer.read(around.catalogue.get("methods", {}), specification.quantizer.method)
     if offer is not None:
         yield from method_faults(specification, around.inventory, offer)
+        yield from post_training_faults(specification, offer)
     yield from observer_faults(specification, around.catalogue.get("observers", {}))
     yield from joint_faults(specification, around.inventory.layers)
     yield from training_faults(specification, around.inventory, around.summary)
@@ -60,12 +63,14 @@ def _faults(specification: JobSpecification, around: Circumstances) -> Iterator[
     for index, policy in enumerate(specification.policies):
         yield from _policy(f"policies.{index}", policy, around.inventory)
     yield from _data(around)
+    yield from synthetic_faults(specification, around.inventory, around.catalogue.get("synthetic_sources", {}))
 
 
 def _chosen_from_catalogue(specification: JobSpecification, around: Circumstances) -> Iterator[Fault]:
     choices = (
         ("quantizer.method", "methods", specification.quantizer.method),
         ("calibration.observer", "observers", specification.calibration.observer),
+        ("post_training.rounding", "roundings", specification.post_training.rounding),
         ("sensitivity.metric", "sensitivity_metrics", specification.sensitivity.metric),
         ("search.strategy", "strategies", specification.search.strategy),
     )

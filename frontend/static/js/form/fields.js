@@ -3,7 +3,7 @@ import { bitCell, freshId, h } from "../dom.js";
 import { read, write } from "./schema.js";
 
 // Fields whose values are cards of the catalogue.
-export const CATALOGUED = { "quantizer.method": "methods", "calibration.observer": "observers", "sensitivity.metric": "sensitivity_metrics", "search.strategy": "strategies" };
+export const CATALOGUED = { "quantizer.method": "methods", "calibration.observer": "observers", "post_training.rounding": "roundings", "sensitivity.metric": "sensitivity_metrics", "search.strategy": "strategies" };
 
 // Widths that one passes from many to few.
 const FALLING = new Set(["training.progressive_bits"]);

@@ -9,6 +9,7 @@ import { constraintRows, pinRows, targetChoices } from "../form/lists.js";
 import { cardOf, fitToMethod, methodFields } from "../form/method.js";
 import { Pick } from "../form/pick.js";
 import { OwnPolicies } from "../form/policies.js";
+import { postTrainingFields } from "../form/post_training.js";
 import { PRESETS } from "../form/presets.js";
 import { Schema, write } from "../form/schema.js";
 import { trainingFields } from "../form/training.js";
@@ -77,6 +78,7 @@ class NewJob {
         fields.field("search.constraints", { label: "Limits", wide: true, why: "Every point has to keep them. None: the whole front.", element: constraintRows(this.values, this.data.targets, changed) }),
         fields.field("search.points"), fields.field("search.axis", { label: "Spread points along" }), fields.field("bits.weights", { label: "Weight bits" }), fields.field("bits.activations", { label: "Activation bits" }))),
       group("Quantizer", "method, its settings, granularity, first and last layer", methodFields(fields, this.values, this.data.catalogue, changed, this.told)),
+      group("Without training", "rounding, bias correction, equalization, or the best of a list", postTrainingFields(fields, this.values, opened)),
       group("Training", "the recipe: epochs, learning rate, schedule, distillation", this.trainingToggle(), this.values.training ? trainingFields(fields, opened) : null),
       group("Calibration and sensitivity", "observer, samples, metric, budget", ["calibration.observer", "calibration.samples", "sensitivity.metric", "sensitivity.budget_s", "sensitivity.samples"].map((path) => fields.field(path, { label: LABELS[path] }))),
       group("Search strategy and seed", "how policies are found", fields.field("search.strategy"), fields.field("seed")),
@@ -133,6 +135,7 @@ class NewJob {
   changed(path) {
     this.fields.clear(path);
     this.fields.refreshLinks();
+    if (path === "post_training.preset") return this.draw();
     if (path === "quantizer.method") {
       this.told = fitToMethod(this.values, cardOf(this.data.catalogue, this.values));
       this.draw();

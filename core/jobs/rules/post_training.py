@@ -1,0 +1,59 @@
+"""What is done without training, where it does not fit the method or the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.calibration.rounding.card import has_fixed_grid
+from core.jobs.joint_widths import joint_widths
+from core.jobs.rules.fault import Fault, listed
+from core.jobs.rules.method import Offer
+from core.jobs.specification import JobSpecification
+
+_NEAREST = "nearest"
+
+
+def post_training_faults(specification: JobSpecification, offer: Offer) -> Iterator[Fault]:
+    """Each names what to choose instead."""
+    choice = specification.post_training
+    chooses_levels = choice.preset == "best" or choice.rounding != _NEAREST
+    path = "post_training.preset" if choice.preset == "best" else "post_training.rounding"
+    if chooses_levels and not has_fixed_grid(offer.card):
+        able = [card.id for card in offer.others if has_fixed_grid(card)]
+        yield Fault(
+            path,
+            f"the levels of {offer.card.title} move with the weights, so that weights cannot be put on levels of "
+            f"choice: round to the nearest, or choose a method whose steps stay: {listed(able)}",
+        )
+    if choice.equalization and offer.card.needs_following_normalisation:
+        yield from _folded(specification, offer)
+    if joint_widths(specification.quantizer) and (chooses_levels or choice.bias_correction != "none"):
+        yield Fault(
+            path if chooses_levels else "post_training.bias_correction",
+            "one training serves all candidates, and replaces what is done to each without training: leave it out",
+        )
+    if chooses_levels:
+        yield from _stages(specification, path)
+
+
+def _folded(specification: JobSpecification, offer: Offer) -> Iterator[Fault]:
+    if specification.quantizer.insert_normalisation or specification.quantizer.scale_adjustment:
+        return
+    yield Fault(
+        "post_training.equalization",
+        f"equalization folds batch norms, and {offer.card.title} needs them: set quantizer.insert_normalisation to put "
+        "new ones behind the equalized layers, or leave equalization out",
+    )
+
+
+def _stages(specification: JobSpecification, path: str) -> Iterator[Fault]:
+    training = specification.training
+    if training is None:
+        return
+    for name, plain in (("progressive_bits", ()), ("block_order", "together")):
+        if getattr(training, name) != plain:
+            yield Fault(
+                path,
+                f"training.{name} starts from float weights, so that chosen levels would be lost: round to the "
+                f"nearest, or leave training.{name} out",
+            )
