@@ -8,11 +8,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from core.catalogue import load_catalogue
+from core.catalogue import cards_by_id, load_catalogue
 from core.data.preprocessing import Preprocessing, preprocessing_disagreement, resolve_preprocessing
 from core.errors import Conflict, InvalidInput, InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.targets import load_targets
+from core.jobs.granularity import with_granularity
 from core.jobs.plan import plan
 from core.jobs.rules.job import Circumstances, check_job
 from core.jobs.specification import JobSpecification
@@ -26,6 +27,7 @@ _REGISTRIES = ("methods", "observers", "synthetic_sources", "sensitivity_metrics
 
 def submit(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:
     """The job: a new one, or the one that the same request made before."""
+    specification = with_granularity(specification, cards_by_id("methods"), load_targets())
     return _made_before(session, owner, specification, key) or _create(session, owner, specification, key)
 
 

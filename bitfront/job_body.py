@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.catalogue import load_catalogue
+from core.catalogue import cards_by_id, load_catalogue
 from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.targets import load_targets
+from core.jobs.granularity import with_granularity
 from core.jobs.rules.job import Circumstances, check_job
 from core.jobs.rules.settings import Value, settings_faults
 from core.jobs.specification import JobSpecification, QuantizerChoice
@@ -45,13 +46,11 @@ def completed(body: Json, model_sha256: str, data: Path | None, settings: Sequen
     card = _method_card(quantizer.get("method", QuantizerChoice().method))
     if settings:
         quantizer["settings"] = {**quantizer.get("settings", {}), **dict(_typed(each, card) for each in settings)}
-    offered = [each for each in card.get("granularities", ()) if each != "kernel"]
-    if "granularity" not in quantizer and offered and "channel" not in offered:
-        quantizer["granularity"] = offered[0]
     try:
-        return JobSpecification.model_validate({**body, "quantizer": quantizer, **names})
+        specification = JobSpecification.model_validate({**body, "quantizer": quantizer, **names})
     except ValidationError as error:
         raise _refusal(error) from error
+    return with_granularity(specification, cards_by_id("methods"), load_targets())
 
 
 def check(specification: JobSpecification, inventory: Inventory) -> None:

@@ -19,3 +19,8 @@ def load_catalogue() -> dict[str, Any]:
     """Keys: methods, observers, sensitivity_metrics, strategies, architectures, job_schema."""
     catalogue: dict[str, Any] = json.loads(CATALOGUE_FILE.read_text(encoding="utf-8"))
     return catalogue
+
+
+def cards_by_id(registry: str) -> dict[str, dict[str, Any]]:
+    """The cards of one registry: methods, observers, and so on."""
+    return {card["id"]: card for card in load_catalogue()[registry]}

@@ -58,7 +58,7 @@ def example_specification(model_id: UUID | str, dataset_id: UUID | str) -> dict[
         dataset_id=UUID(str(dataset_id)),
         name=EXAMPLE_NAME,
         targets=TARGETS,
-        quantizer=QuantizerChoice(first_last="searched"),
+        quantizer=QuantizerChoice(granularity="channel", first_last="searched"),
         sensitivity=SensitivityChoice(budget_s=5),
         search=SearchChoice(points=8, constraints=(half,)),
         training=TrainingChoice(epochs=2, learning_rate=0.001),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.catalogue import cards_by_id
 from core.jobs.joint_widths import joint_widths
 from core.jobs.specification import JobSpecification
 from core.sensitivity.registry import metric_by_id
@@ -37,8 +38,13 @@ class PlannedTask:
 
 
 def baseline_bits(specification: JobSpecification) -> tuple[int, ...]:
-    """Widths of the uniform baselines: those that the candidates' common network has, where they have one."""
-    return joint_widths(specification.quantizer) or BASELINE_BITS
+    """Widths of the uniform baselines: those of the candidates' common network, or those that the method has."""
+    card = cards_by_id("methods").get(specification.quantizer.method)
+    if joint := joint_widths(specification.quantizer):
+        return joint
+    if card is None:
+        return BASELINE_BITS
+    return tuple(bits for bits in BASELINE_BITS if bits in card["weight_bits"] and bits in card["activation_bits"])
 
 
 def slots(specification: JobSpecification) -> int:

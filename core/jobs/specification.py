@@ -42,8 +42,10 @@ class QuantizerChoice(_Part):
         default="lsq",
         description="how weights and activations are rounded, and how the steps between levels are learned",
     )
-    granularity: Literal["tensor", "channel"] = Field(
-        default="channel", description="one step size for each output channel of a layer, or one for the layer"
+    granularity: Literal["finest", "tensor", "channel"] = Field(
+        default="finest",
+        description="one step size for each output channel of a layer, or one for the layer; finest: what the method "
+        "offers and the targets support, recorded in the job as what it came to",
     )
     first_last: Literal["8/8", "float", "searched"] = Field(
         default="8/8", description="what the first and the last layer get; 8 bits is the usual convention"

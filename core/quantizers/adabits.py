@@ -66,6 +66,7 @@ CARD = MethodCard(
     lowest_level=True,
     projects_weights=False,
     needs_following_normalisation=True,
+    adjusts_scale=True,
     one_bit="none: the nested grid of one bit is {-1, 0}",
     first_last="8 bits, or the widest of the list",
     recipe="From the float network, as SAT: every batch at all widths, widest first, gradients summed, one step of SGD "
@@ -74,6 +75,7 @@ CARD = MethodCard(
     reconstruction_notes=f"{ALPHA_NOTES} The paper reads the network at one width for all layers. Mixed widths are "
     "ours: a layer has the batch norm of its weights' width, a tensor the clipping level of its own, and the "
     "statistics of the batch norms are measured anew on training images. So are widths per channel.",
+    joint=True,
     settings_schema=AdaBitsSettings.model_json_schema(),
 )
 
@@ -86,4 +88,4 @@ def _activations(bits: int, signed: bool, settings: AdaBitsSettings) -> Activati
     return CalibratedPactActivationQuantizer(bits, signed, settings.alpha_start)
 
 
-METHOD = Method(CARD, _weights, _activations, AdaBitsSettings, adjusts_scale=True)
+METHOD = Method(CARD, _weights, _activations, AdaBitsSettings)

@@ -36,9 +36,22 @@ class MethodCard(BaseModel):
         description="whether weights leave their scale, so that a batch norm must follow; the last layer excepted, "
         "whose scale is restored"
     )
+    adjusts_scale: bool = Field(
+        default=False,
+        description="whether training rescales layers without a batch norm behind them, where a job does not say",
+    )
     one_bit: str = Field(description="what stands in where a uniform grid of one bit degenerates")
     first_last: str = Field(description="what the paper does with the first and the last layer")
     recipe: str = Field(default="", description="how the paper trains")
     reconstruction: bool = Field(default=False, description="whether any formula is not the paper's own")
     reconstruction_notes: str = ""
+    joint: bool = Field(
+        default=False,
+        description="whether all candidates are read off one network, trained at all widths of the setting `bits`",
+    )
     settings_schema: dict[str, Any] = Field(default_factory=dict, description="JSON schema of the method's settings")
+
+    @property
+    def finest(self) -> Literal["tensor", "channel"]:
+        """What shares a scale at the finest."""
+        return "channel" if "channel" in self.granularities else "tensor"

@@ -34,7 +34,7 @@ class NoSettings(MethodSettings):
 class Method:
     """One method. The two makers take widths that the card allows, and an instance of `settings_type`.
 
-    `adjusts_scale`: whether layers without a batch norm behind them get SAT's scale adjustment.
+    `scale_adjustment`: whether layers without a batch norm behind them get SAT's; None: as the card says.
     """
 
     card: MethodCard
@@ -42,7 +42,12 @@ class Method:
     activations: Callable[[int, bool, Any], ActivationQuantizer]  # bits, signed, settings
     settings_type: type[MethodSettings] = NoSettings
     settings: MethodSettings | None = None
-    adjusts_scale: bool = False
+    scale_adjustment: bool | None = None
+
+    @property
+    def adjusts_scale(self) -> bool:
+        """Whether layers without a batch norm behind them are rescaled."""
+        return self.card.adjusts_scale if self.scale_adjustment is None else self.scale_adjustment
 
     def configured(self, settings: Mapping[str, Any], scale_adjustment: bool | None = None) -> Method:
         """With these settings; None leaves the scale adjustment to the method."""
@@ -54,17 +59,18 @@ class Method:
                 f"{self.card.title}, setting {'.'.join(map(str, first['loc']))}: {first['msg']}",
                 hint=f"its settings: {', '.join(self.settings_type.model_fields) or 'none'}",
             ) from error
-        adjusts = self.adjusts_scale if scale_adjustment is None else scale_adjustment
-        return replace(self, settings=validated, adjusts_scale=adjusts)
+        return replace(self, settings=validated, scale_adjustment=scale_adjustment)
 
     def make_weight_quantizer(
         self, bits: int | tuple[int, ...], granularity: str, channels: int, axis: int = 0, *, normalised: bool = True
     ) -> nn.Module:
         """For a weight with `channels` output channels along `axis`; one width, or one per channel.
 
+        `granularity`: tensor, channel, or finest for the finer that the method has.
         `normalised`: whether a batch norm follows the layer. Where none does, a method that leaves the weight's scale
         gets it back by a factor.
         """
+        granularity = self.card.finest if granularity == "finest" else granularity
         self._check_granularity(granularity)
         own_axis = axis if granularity == "channel" else None
         if isinstance(bits, int):

@@ -55,6 +55,7 @@ CARD = MethodCard(
     lowest_level=False,
     projects_weights=False,
     needs_following_normalisation=True,
+    adjusts_scale=True,
     one_bit="weights: alpha * sign (BWN, arXiv 1603.05279), ours; activations: {0, alpha}",
     first_last="8 bits: weights only in the first layer, weights in the last",
     recipe="From the float network. CIFAR-10, ResNet-20: SGD with Nesterov momentum 0.9, rate 0.1 divided by 10 at 100 "
@@ -105,4 +106,4 @@ def _activations(bits: int, signed: bool, settings: SatSettings) -> ActivationQu
     return CalibratedPactActivationQuantizer(bits, signed, settings.alpha_start)
 
 
-METHOD = Method(CARD, _weights, _activations, SatSettings, adjusts_scale=True)
+METHOD = Method(CARD, _weights, _activations, SatSettings)

@@ -24,7 +24,7 @@ def rounded_weight(loaded: LoadedModel, layer: Layer, choice: QuantizerChoice, b
     A method that leaves the scale gets it back, also where training would adjust it: only rounding is asked about.
     """
     weight = loaded.module.get_parameter(f"{layer.name}.weight")
-    method = replace(chosen_method(choice), adjusts_scale=False)
+    method = replace(chosen_method(choice), scale_adjustment=False)
     quantizer = weight_quantizer(method, layer, bits, choice.granularity, normalised=False)
     quantizer.to(weight.device).initialise(weight)  # type: ignore[operator]
     rounded: Tensor = quantizer(quantizer.starting_weight(weight))  # type: ignore[operator]

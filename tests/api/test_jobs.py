@@ -33,6 +33,15 @@ def test_a_job_with_defaults_is_accepted_and_its_first_task_announced(world: Wor
     assert world.client.get(f"/jobs/{job['id']}").json()["id"] == job["id"]
 
 
+def test_a_method_by_name_alone_is_accepted_and_its_granularity_recorded(world: World) -> None:
+    norms = {"insert_normalisation": True}
+    recorded = [
+        world.job(quantizer=chosen)["specification"]["quantizer"]["granularity"]
+        for chosen in ({}, {"method": "dorefa", **norms}, {"method": "lsq", "granularity": "tensor"})
+    ]
+    assert recorded == ["channel", "tensor", "tensor"]
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown field": ({"state": "succeeded"}, "state"),
     "owner": ({"owner_id": str(uuid4())}, "owner_id"),

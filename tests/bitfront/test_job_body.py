@@ -11,8 +11,10 @@ import pytest
 from bitfront.job_body import check, completed, method_words, read_job_file
 from bitfront.own_policies import read_policies, with_policies
 from bitfront.quantize import QuantizeRequest, _specification
-from core.catalogue import load_catalogue
+from core.catalogue import cards_by_id, load_catalogue
 from core.errors import InvalidInput, InvalidSpecification
+from core.hardware.targets import load_targets
+from core.jobs.granularity import with_granularity
 from core.jobs.specification import JobSpecification
 from core.jobs.task import ModelInput
 from tests.api.served import inventory
@@ -28,7 +30,7 @@ def typed(**request: Any) -> JobSpecification:
 
 def test_with_nothing_typed_a_job_is_as_the_service_has_it() -> None:
     plain = JobSpecification(model_id=typed().model_id, dataset_id=typed().dataset_id)
-    assert typed() == plain
+    assert typed() == with_granularity(plain, cards_by_id("methods"), load_targets())
 
 
 def test_what_is_typed_wins_over_the_file(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_settings_and_recipe_are_sent_as_a_valid_specification(watched: Watched,
     assert specification.quantizer.settings == {"share": 0.25, "start": "largest", "learned": False}
     assert specification.quantizer.insert_normalisation is True
     assert specification.quantizer.scale_adjustment is False
-    assert specification.quantizer.granularity == "tensor"
+    assert specification.quantizer.granularity == "finest"
     assert specification.bits.weights == (2, 3, 4)
     assert specification.training is not None
     assert specification.training.progressive_bits == (5, 4)

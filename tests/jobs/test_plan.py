@@ -5,10 +5,12 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from core.jobs.plan import BASELINE_BITS, plan, policy_in_slot, slot_origin, slots, upstream_name
+from core.catalogue import cards_by_id
+from core.jobs.plan import BASELINE_BITS, baseline_bits, plan, policy_in_slot, slot_origin, slots, upstream_name
 from core.jobs.specification import JobSpecification
 
 ID = UUID(int=1)
+OWN = {"layers": {"conv": {"weights": 4, "activations": 4}}}
 
 
 def specification(**parts: object) -> JobSpecification:
@@ -49,6 +51,25 @@ def test_with_adabits_one_training_stands_before_all_points_and_baselines_are_it
     assert "joint" not in {task.stage for task in plan(specification(quantizer={"method": "adabits"}, training=None))}
 
 
+def test_baselines_have_only_widths_that_the_method_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = cards_by_id("methods")
+    few = cards["lsq"] | {"id": "few", "weight_bits": [1, 2, 3, 4, 6], "activation_bits": [2, 4, 5, 6, 7, 8]}
+    monkeypatch.setattr("core.jobs.plan.cards_by_id", lambda _: {**cards, "few": few})
+    job = specification(quantizer={"method": "few"}, search={"points": 1}, policies=[OWN])
+    assert [slot_origin(job, point)[1] for point in range(slots(job))] == [
+        "point-1", "uniform-6", "uniform-4", "uniform-2", "own-1"
+    ]  # fmt: skip
+    assert len([task for task in plan(job) if task.stage == "evaluate"]) == slots(job)
+
+
+@pytest.mark.parametrize("method", sorted(cards_by_id("methods")))
+def test_baselines_are_of_widths_that_the_method_has_and_begin_at_eight(method: str) -> None:
+    card = cards_by_id("methods")[method]
+    widths = baseline_bits(specification(quantizer={"method": method}))
+    assert set(widths) <= set(card["weight_bits"]) & set(card["activation_bits"])
+    assert 8 in widths
+
+
 def test_traces_are_taken_only_for_the_metric_that_needs_them() -> None:
     assert "traces" in {task.stage for task in plan(specification())}
     assert "traces" not in {task.stage for task in plan(specification(sensitivity={"metric": "direct"}))}
@@ -69,8 +90,7 @@ def test_only_the_report_tolerates_failed_points_and_it_comes_last() -> None:
 
 
 def test_slots_hold_points_then_baselines_then_own_policies() -> None:
-    own = {"layers": {"conv": {"weights": 4, "activations": 4}}}
-    job = specification(search={"points": 2}, policies=[own])
+    job = specification(search={"points": 2}, policies=[OWN])
     names = [slot_origin(job, point) for point in range(slots(job))]
     assert names[:3] == [("search", "point-1"), ("search", "point-2"), ("uniform", "uniform-8")]
     assert names[-2:] == [("uniform", "uniform-2"), ("own", "own-1")]

@@ -48,6 +48,7 @@ METHOD_CARDS = {
     "able": card("able"),
     "few": card("few", weight_bits=(2, 3, 4), activation_bits=(2, 3, 4), granularities=("tensor",)),
     "scaled": card("scaled", needs_following_normalisation=True),
+    "adjusting": card("adjusting", needs_following_normalisation=True, adjusts_scale=True),
     "set": card("set", settings_schema=SCHEMA),
     "narrow": card("narrow", weight_bits=(2, 3, 4)),
     "moving": card("moving", projects_weights=False),
@@ -104,10 +105,19 @@ def test_a_job_within_the_methods_means_is_accepted() -> None:
 
 
 def test_all_faults_are_told_at_once_with_the_method_that_can() -> None:
-    faults = refused({"quantizer": {"method": "few"}, "bits": {"weights": [1, 2, 8], "activations": [4, 5]}})
+    faults = refused(
+        {
+            "quantizer": {"method": "few", "granularity": "channel"},
+            "bits": {"weights": [1, 2, 8], "activations": [4, 5]},
+        }
+    )
     assert set(faults) == {"bits.weights", "bits.activations", "quantizer.granularity", "quantizer.first_last"}
     assert faults["bits.weights"] == (
+<<<<<<< Updated upstream
         "leave out 1, 8: FEW has 2 to 4 bits for weights; for 1, 8 choose able, scaled, set, moving"
+=======
+        "leave out 1, 8: FEW has 2 to 4 bits for weights; for 1, 8 choose able, scaled, adjusting, set"
+>>>>>>> Stashed changes
     )
     assert "choose tensor, or a method that has one: able" in faults["quantizer.granularity"]
     assert "leave these layers float" in faults["quantizer.first_last"]
@@ -136,13 +146,32 @@ def test_own_policies_are_held_to_the_methods_widths_whole_and_by_channel() -> N
 
 def test_widths_by_channel_need_a_method_that_has_them() -> None:
     body = few(policies=[policy(stem=(2, 3, 4, 0))])
-    assert "choose a method that can: able, scaled, set, narrow" in refused(body)["policies.0.layers.stem"]
+    assert "choose a method that can: able, scaled, adjusting, set, narrow" in refused(body)["policies.0.layers.stem"]
     assert refused({"quantizer": {"method": "able"}, "policies": [policy(stem=(2, 3, 4, 0))]}) == {}
 
 
-def test_a_whole_layer_cannot_be_pruned_and_a_channel_cannot_stay_float() -> None:
-    pruned = refused({"quantizer": {"method": "able"}, "policies": [policy(stem=0)]})
-    assert "0 prunes single channels only" in pruned["policies.0.layers.stem"]
+@pytest.mark.parametrize("nothing", [0, (0, 0, 0, 0)])
+def test_a_layer_cannot_be_pruned_as_a_whole_and_the_refusal_says_what_can(nothing: int | tuple[int, ...]) -> None:
+    faults = refused({"quantizer": {"method": "able"}, "policies": [policy(stem=nothing)]})
+    assert set(faults) == {"policies.0.layers.stem"}
+    for words in (
+        "stem would have no weights left",
+        "a list with one width for each output channel",
+        "take out before",
+    ):
+        assert words in faults["policies.0.layers.stem"]
+    whole_only = refused(few(policies=[policy(stem=0)]))["policies.0.layers.stem"]
+    assert "with a method that can: able, scaled" in whole_only
+
+
+def test_activations_cannot_be_pruned() -> None:
+    faults = refused({"quantizer": {"method": "able"}, "policies": [{
+        "layers": {**policy()["layers"], "stem": {"weights": 4, "activations": 0}}
+    }]})  # fmt: skip
+    assert "0-bit activations (0 prunes single channels of weights)" in faults["policies.0.layers.stem"]
+
+
+def test_a_channel_cannot_stay_float() -> None:
     mixed = refused({"quantizer": {"method": "able"}, "policies": [policy(stem=(32, 4, 4, 4))]})
     assert "give the whole layer 32 bits" in mixed["policies.0.layers.stem"]
 
@@ -164,6 +193,18 @@ def test_a_network_without_the_norms_a_method_needs_is_refused_naming_layers_and
 def test_each_way_out_that_is_named_is_accepted(way_out: dict[str, Any]) -> None:
     assert refused({"quantizer": {"method": "scaled", **way_out}}, folded=True) == {}
     assert refused({"quantizer": {"method": "scaled"}}) == {}
+
+
+def test_a_method_that_adjusts_scales_takes_networks_without_norms_where_it_trains() -> None:
+    assert refused({"quantizer": {"method": "adjusting"}}, folded=True) == {}
+    untrained = refused({"quantizer": {"method": "adjusting"}, "training": None}, folded=True)["quantizer.method"]
+    assert "train the job, which rescaled layers need" in untrained
+    assert "quantizer.scale_adjustment" not in untrained
+    switched_off = {"quantizer": {"method": "adjusting", "scale_adjustment": False}}
+    assert "set quantizer.scale_adjustment" in refused(switched_off, folded=True)["quantizer.method"]
+    asked = {"quantizer": {"method": "scaled", "scale_adjustment": True}, "training": None}
+    assert "train the job" in refused(asked, folded=True)["quantizer.method"]
+    assert refused({"quantizer": {"method": "adjusting"}, "training": None}) == {}
 
 
 def test_a_layer_that_takes_no_batch_norm_is_still_refused_where_norms_are_inserted() -> None:

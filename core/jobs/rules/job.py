@@ -10,6 +10,7 @@ from core.data.preprocessing import Preprocessing
 from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.target import Target
+from core.jobs.granularity import with_granularity
 from core.jobs.rules.fault import Fault, listed
 from core.jobs.rules.joint import joint_faults
 from core.jobs.rules.method import Offer, method_faults
@@ -40,6 +41,7 @@ class Circumstances:
 
 def check_job(specification: JobSpecification, around: Circumstances) -> None:
     """Raise InvalidSpecification naming every fault."""
+    specification = with_granularity(specification, around.catalogue.get("methods", {}), around.targets)
     faults = list(_faults(specification, around))
     if not faults:
         return

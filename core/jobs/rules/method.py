@@ -116,8 +116,9 @@ def _policy_bits(path: str, policy: Policy, offer: Offer) -> Iterator[Fault]:
     by_channel = {name: bits.weights for name, bits in policy.layers.items() if isinstance(bits.weights, tuple)}
     whole = {name: (bits.weights,) for name, bits in policy.layers.items() if isinstance(bits.weights, int)}
     activations = {name: (bits.activations,) for name, bits in policy.layers.items()}
-    kept = {name: [width for width in bits if width != PRUNED] for name, bits in by_channel.items()}
-    yield from _lacking(path, "weights", {**whole, **kept}, offer)
+    kept = {name: [width for width in bits if width != PRUNED] for name, bits in {**whole, **by_channel}.items()}
+    yield from _all_pruned(path, policy, offer)
+    yield from _lacking(path, "weights", kept, offer)
     yield from _lacking(path, "activations", activations, offer)
     if policy.residual_bits == PRUNED:
         yield Fault(f"{path}.residual_bits", "additions cannot have 0 bits; choose 8 or 16, or 32 for float")
@@ -136,13 +137,33 @@ def _policy_bits(path: str, policy: Policy, offer: Offer) -> Iterator[Fault]:
         )
 
 
+def _all_pruned(path: str, policy: Policy, offer: Offer) -> Iterator[Fault]:
+    """A layer without weights says nothing of its input: it is not pruned but taken out."""
+    empty = [name for name, bits in policy.layers.items() if set(_each(bits.weights)) == {PRUNED}]
+    if not empty:
+        return
+    able = [card.id for card in offer.others if "kernel" in card.granularities]
+    channels = "a list with one width for each output channel, 0 for those to prune"
+    if "kernel" not in offer.card.granularities:
+        channels += f" (with a method that can: {listed(able)})"
+    yield Fault(
+        _at(path, empty),
+        f"{listed(empty)} would have no weights left: 0 prunes single output channels; give {channels}, or one width "
+        "for the layer; what the network can do without as a whole, take out before uploading it",
+    )
+
+
+def _each(bits: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (bits,) if isinstance(bits, int) else bits
+
+
 def _lacking(path: str, side: Side, bits: Mapping[str, Iterable[int]], offer: Offer) -> Iterator[Fault]:
     """One fault for all layers that want what the method has not."""
     missing = {name: lacking for name, each in bits.items() if (lacking := offer.lacks(each, side))}
     if not missing:
         return
     wanted = sorted({width for each in missing.values() for width in each})
-    pruned = " (0 prunes single channels only)" if PRUNED in wanted else ""
+    pruned = " (0 prunes single channels of weights)" if PRUNED in wanted else ""
     yield Fault(
         _at(path, missing),
         f"{listed(missing)} cannot have {widths(wanted)}-bit {side}{pruned}: "
@@ -158,19 +179,22 @@ def _at(path: str, layers: Iterable[str]) -> str:
 
 def _normalisation(specification: JobSpecification, inventory: Inventory, offer: Offer) -> Iterator[Fault]:
     choice = specification.quantizer
-    if not offer.card.needs_following_normalisation or choice.scale_adjustment:
+    if not offer.card.needs_following_normalisation:
         return
     bare = inventory.without_batch_norm()
     if choice.insert_normalisation:
         bare = tuple(layer for layer in bare if not layer.takes_batch_norm)
-    if not bare:
+    adjusted = offer.card.adjusts_scale if choice.scale_adjustment is None else choice.scale_adjustment
+    trained = specification.training is not None
+    if not bare or (adjusted and trained):
         return
     names = f"{listed(each.name for each in bare)} {'has' if len(bare) == 1 else 'have'} none"
     insert = "" if choice.insert_normalisation else "set quantizer.insert_normalisation to put one there, "
+    adjust = "" if adjusted else "set quantizer.scale_adjustment to rescale these layers instead"
+    train = "" if trained else "train the job, which rescaled layers need"
     able = [card.id for card in offer.others if not card.needs_following_normalisation]
     yield Fault(
         "quantizer.method",
         f"{offer.card.title} needs a batch norm behind each layer but the last, and {names}: {insert}"
-        f"set quantizer.scale_adjustment to rescale these layers instead, or choose a method that needs none: "
-        f"{listed(able)}",
+        f"{' and '.join(filter(None, (adjust, train)))}, or choose a method that needs none: {listed(able)}",
     )

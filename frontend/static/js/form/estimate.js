@@ -1,7 +1,6 @@
 // How long a job will take, before it starts. Scaled from this server's finished jobs where there are any.
-import { jointWidths } from "./joint.js";
+import { baselineWidths } from "./joint.js";
 
-const BASELINES = 6;
 const ASSUMED_MACS_PER_S = 2e9; // one CPU thread on small convolutions with fake quantization: an order of magnitude
 const TRAINING = 3; // a forward and a backward pass cost about three forward passes
 const DISTILLATION = 1.3; // the float network looks at each image as well
@@ -15,35 +14,37 @@ export function imagesOf(dataset) {
   return { train: count("train"), select: count("select"), report: count("report") };
 }
 
-export const baselines = (specification) => jointWidths(specification.quantizer)?.length ?? BASELINES;
+export function baselines({ quantizer }, { methods }) {
+  return baselineWidths(methods.find((card) => card.id === quantizer.method), quantizer.settings).length;
+}
 
-const slots = (specification) => specification.search.points + baselines(specification) + specification.policies.length;
+const slots = (specification, catalogue) => specification.search.points + baselines(specification, catalogue) + specification.policies.length;
 
 // Seconds if a thread did ASSUMED_MACS_PER_S; the measured seconds of a like job correct that.
-function assumed(specification, macs, images) {
+function assumed(specification, macs, images, catalogue) {
   const training = specification.training;
   const epochs = training ? training.epochs * (TRAINING * images.train * (training.distillation ? DISTILLATION : 1) + images.select) : 0;
   const each = (macs * (epochs + 2 * (images.select + images.report))) / ASSUMED_MACS_PER_S;
   const sensitivity = Math.min(specification.sensitivity.budget_s, (macs * PROBES * specification.sensitivity.samples) / ASSUMED_MACS_PER_S);
-  return { fixed: FIXED_S, sensitivity, points: slots(specification) * (EACH_POINT_S + each) };
+  return { fixed: FIXED_S, sensitivity, points: slots(specification, catalogue) * (EACH_POINT_S + each) };
 }
 
 // Seconds, and the number of finished jobs they rest on.
-export function estimate(specification, model, dataset, { jobs, models, datasets }) {
+export function estimate(specification, model, dataset, data) {
   if (!model?.total_macs || !dataset?.summary) return null;
-  const own = assumed(specification, model.total_macs, imagesOf(dataset));
-  const known = jobs.map((job) => corrections(job, models, datasets)).filter(Boolean);
+  const own = assumed(specification, model.total_macs, imagesOf(dataset), data.catalogue);
+  const known = data.jobs.map((job) => corrections(job, data)).filter(Boolean);
   const seconds = Object.keys(own).map((part) => own[part] * median(known.map((one) => one[part])));
   return { seconds: seconds.reduce((sum, one) => sum + one, 0), measured: known.length };
 }
 
 // By what factor each part of a finished job took longer than assumed. A job that re-used results says nothing.
-function corrections(job, models, datasets) {
+function corrections(job, { models, datasets, catalogue }) {
   const model = models.find((one) => one.id === job.model.id);
   const dataset = datasets.find((one) => one.id === job.dataset.id);
   const reused = job.stages.some((stage) => stage.reused > stage.total / 2);
   if (job.state !== "succeeded" || reused || !model?.total_macs || !dataset?.summary) return null;
-  const expected = assumed(job.specification, model.total_macs, imagesOf(dataset));
+  const expected = assumed(job.specification, model.total_macs, imagesOf(dataset), catalogue);
   return Object.fromEntries(Object.entries(STAGES).map(([part, names]) => [part, secondsOf(job, names) / Math.max(expected[part], 1e-3)]));
 }
 
@@ -57,7 +58,7 @@ function median(values) {
 }
 
 // Bytes on disk: checkpoints with optimizer state, trained weights, and the exported files of every candidate.
-export function disk(specification, model) {
+export function disk(specification, model, catalogue) {
   if (!model?.total_parameters) return null;
-  return slots(specification) * model.total_parameters * ((specification.training ? 4 * 4 : 0) + 7); // QONNX keeps weights as floats
+  return slots(specification, catalogue) * model.total_parameters * ((specification.training ? 4 * 4 : 0) + 7); // QONNX keeps weights as floats
 }

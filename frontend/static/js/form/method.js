@@ -5,6 +5,7 @@ import { select } from "./fields.js";
 import { jointWidths } from "./joint.js";
 import { Schema } from "./schema.js";
 
+const FINEST = "finest"; // what a job has that leaves it to the method
 const GRANULARITIES = { channel: "per channel", tensor: "per tensor" };
 const ADJUSTMENT = [["", "as the method does"], ["true", "yes"], ["false", "no"]];
 
@@ -15,11 +16,11 @@ export function fitToMethod(values, card) {
   values.quantizer.settings = {};
   const told = [];
   const offered = offeredBy(card);
-  if (!offered.includes(values.quantizer.granularity)) {
-    values.quantizer.granularity = offered[0];
-    told.push(`granularity ${GRANULARITIES[offered[0]]}`);
+  if (![FINEST, ...offered].includes(values.quantizer.granularity)) {
+    values.quantizer.granularity = FINEST;
+    told.push(`granularity ${GRANULARITIES[finest(card)]}`);
   }
-  const joint = jointWidths(values.quantizer);
+  const joint = jointWidths(card, values.quantizer.settings);
   const both = { weights: joint ?? card.weight_bits, activations: joint ?? card.activation_bits };
   for (const [side, has] of Object.entries(both)) {
     if (!has || values.bits[side].every((bits) => has.includes(bits))) continue;
@@ -34,7 +35,8 @@ export function fitToMethod(values, card) {
   return told;
 }
 
-const offeredBy = (card) => (card?.granularities ?? Object.keys(GRANULARITIES)).filter((one) => one in GRANULARITIES);
+const offeredBy = (card) => Object.keys(GRANULARITIES).filter((one) => !card?.granularities || card.granularities.includes(one));
+const finest = (card) => offeredBy(card)[0];
 
 export function methodFields(fields, values, catalogue, changed, told = []) {
   const card = cardOf(catalogue, values);
@@ -69,7 +71,9 @@ function settingFields(fields, card) {
 
 function granularity(values, card, changed) {
   const put = (value) => { values.quantizer.granularity = value; changed("quantizer.granularity"); };
-  return select(offeredBy(card).map((one) => [one, GRANULARITIES[one]]), values.quantizer.granularity, put);
+  const words = offeredBy(card).map((one) => [one, GRANULARITIES[one]]);
+  const choices = words.length === 1 ? [[FINEST, words[0][1]]] : [[FINEST, `the finest: ${words[0][1]}`], ...words];
+  return select(choices, values.quantizer.granularity, put);
 }
 
 function adjustment(values, changed) {

@@ -153,13 +153,13 @@ class NewJob {
     const { data, values } = this;
     const [model, dataset] = [this.model.thing(), this.dataset.thing()];
     const time = model && dataset ? estimate(values, model, dataset, data) : null;
-    const space = disk(values, model);
+    const space = disk(values, model, data.catalogue);
     const name = h("input", { id: "job-name", type: "text", maxlength: 200, value: values.name ?? "", placeholder: model && dataset ? `${model.name} on ${dataset.name}` : "", oninput: (event) => { values.name = event.target.value; } });
     if (document.activeElement?.id === "job-name") return;
     fill(byId("form-side"), h("h2", {}, "Before you start"),
       h("div", { class: "field" }, h("label", { for: "job-name" }, "Name (optional)"), name),
       time ? h("dl", { class: "big" }, h("dt", {}, `≈ ${duration(time.seconds)}`), h("dd", {}, time.measured ? `from ${time.measured} finished ${time.measured === 1 ? "job" : "jobs"} on this server` : "a rough guess: this server has not finished a job yet"), space ? [h("dt", {}, quantity("size", space)), h("dd", {}, "on disk, with all candidates' files")] : null) : h("p", { class: "muted" }, "Choose a model and a data set to see how long it will take."),
-      h("p", { class: "small muted" }, `${values.search.points} points and ${baselines(values)} uniform baselines, ${values.training ? `${values.training.epochs} epochs each` : "not trained"}.`),
+      h("p", { class: "small muted" }, `${values.search.points} points and ${baselines(values, data.catalogue)} uniform baselines, ${values.training ? `${values.training.epochs} epochs each` : "not trained"}.`),
       h("div", { id: "form-problem" }),
       h("button", { class: "primary", id: "start-job", data: { key: "start" }, disabled: !model || !dataset }, "Start the job"),
       h("details", {}, h("summary", {}, "What is sent (POST /jobs)"), h("pre", { tabindex: "0" }, JSON.stringify(values, null, 2))));
