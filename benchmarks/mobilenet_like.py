@@ -7,6 +7,7 @@ writes its weights in half precision. DATA holds `fashion_mnist/fashion_mnist.np
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from pathlib import Path
 
@@ -19,7 +20,12 @@ from torch.nn import functional
 
 from core.graph.architectures.mobilenet_v2 import InvertedResidual
 from core.graph.build_inventory import build_inventory
+from core.graph.changed_network import described_again
+from core.graph.fold_batch_norm import keep_distribution, output_distribution
+from core.graph.layer_weight import layer_bias, scale_channels
 from core.graph.loaded_model import LoadedModel
+from core.graph.shared_scales import shared_scales
+from core.graph.vocabulary import called_layer
 
 WEIGHTS = Path(__file__).parents[1] / "docs" / "results" / "mobilenet_like.safetensors"
 SHAPE = (1, 28, 28)
@@ -65,6 +71,24 @@ def images(folder: Path, split: str) -> tuple[Tensor, Tensor]:
         labels: NDArray[np.uint8] = file[f"{split}_y"]
     x = (pixels.astype(np.float32)[:, None] / 255 - MEAN) / DEVIATION
     return torch.from_numpy(x), torch.from_numpy(labels.astype(np.int64))
+
+
+def with_uneven_channels(loaded: LoadedModel, octaves: int, seed: int = 0) -> LoadedModel:
+    """A copy that computes the same to the bit, whose channels are multiplied by powers of two, up to `octaves` of them
+    either way, which the layers that read them take back. Depthwise networks trained on ImageNet are as uneven.
+
+    `loaded` has its batch norms folded, and no ReLU6.
+    """
+    module = copy.deepcopy(loaded.module)
+    found, chance = shared_scales(module), np.random.default_rng(seed)
+    scale = np.where(found.free, 2.0 ** chance.integers(-octaves, octaves, len(found.free), endpoint=True), 1.0)
+    for scales in found.layers:
+        layer, written = called_layer(module, scales.node), torch.from_numpy(scale[scales.writes])
+        scale_channels(layer, outputs=written, inputs=torch.from_numpy(1 / scale[scales.reads]))
+        layer_bias(layer).mul_(written.float())
+        if (distribution := output_distribution(module, scales.node)) is not None:
+            keep_distribution(scales.node, distribution.scaled(written))
+    return described_again(loaded, module)
 
 
 def train(folder: Path) -> nn.Module:
