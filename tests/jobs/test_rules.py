@@ -113,11 +113,7 @@ def test_all_faults_are_told_at_once_with_the_method_that_can() -> None:
     )
     assert set(faults) == {"bits.weights", "bits.activations", "quantizer.granularity", "quantizer.first_last"}
     assert faults["bits.weights"] == (
-<<<<<<< Updated upstream
-        "leave out 1, 8: FEW has 2 to 4 bits for weights; for 1, 8 choose able, scaled, set, moving"
-=======
-        "leave out 1, 8: FEW has 2 to 4 bits for weights; for 1, 8 choose able, scaled, adjusting, set"
->>>>>>> Stashed changes
+        "leave out 1, 8: FEW has 2 to 4 bits for weights; for 1, 8 choose able, scaled, adjusting, set, moving"
     )
     assert "choose tensor, or a method that has one: able" in faults["quantizer.granularity"]
     assert "leave these layers float" in faults["quantizer.first_last"]
@@ -146,7 +142,7 @@ def test_own_policies_are_held_to_the_methods_widths_whole_and_by_channel() -> N
 
 def test_widths_by_channel_need_a_method_that_has_them() -> None:
     body = few(policies=[policy(stem=(2, 3, 4, 0))])
-    assert "choose a method that can: able, scaled, adjusting, set, narrow" in refused(body)["policies.0.layers.stem"]
+    assert "choose a method that can: able, scaled, adjusting, set, narrow, moving" in refused(body)["policies.0.layers.stem"]
     assert refused({"quantizer": {"method": "able"}, "policies": [policy(stem=(2, 3, 4, 0))]}) == {}
 
 
