@@ -6,8 +6,8 @@ Rules, as in HAWQ-V3 (Yao et al. 2021, arXiv:2011.10680, section 3 and appendix 
 - each operand of a sum and the output of each join (sum, concatenation, average, product) has one site of role
   "residual", behind the ReLU where that is the join's only reader; a join that only layers or products read has just
   their sites;
-- so has an activation function, other than a clamp, that ends the network or whose values are averaged or normalised:
-  in integers it is a table, which has to end in codes;
+- so have an image that not only layers read, and an activation function, other than a clamp, that ends the network or
+  whose values are averaged or normalised: in integers it is a table, which has to end in codes;
 - each operand of a product of two activations has one site of role "product", of 8 bits at most: 32 bits would not hold
   the sums of products of finer ones;
 - on a tensor with several, the residual site comes first and the others stand on the branches to their readers.
@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import fx, nn
+from torch.nn import functional
 
 from core.graph.inventory import Layer
 from core.graph.pointwise import is_clamp, is_scalar_arithmetic, pointwise_source
@@ -176,6 +177,8 @@ def _is_product(module: fx.GraphModule, node: fx.Node, ends: set[fx.Node]) -> bo
 def _residual_tensors(module: fx.GraphModule, products: set[fx.Node]) -> set[fx.Node]:
     tensors: set[fx.Node] = set()
     for node in module.graph.nodes:
+        if node.op == "placeholder" and not _only_layers_read_image(module, node):
+            tensors.add(node)
         if is_sum_of_tensors(node):
             tensors.update(_before_moves(module, operand) for operand in node.all_input_nodes)
         if node in products or is_join(module, node):
@@ -188,11 +191,28 @@ def _residual_tensors(module: fx.GraphModule, products: set[fx.Node]) -> set[fx.
     return tensors
 
 
+def _only_layers_read_image(module: fx.GraphModule, image: fx.Node) -> bool:
+    """Then the site of the tensor that they read is where the image becomes integers, moved or not."""
+    tensor = image
+    while len(tensor.users) == 1 and is_move(module, reader := next(iter(tensor.users))):
+        tensor = reader
+    return all(is_layer(module, reader) for reader in tensor.users)
+
+
 def _functions_read(module: fx.GraphModule, node: fx.Node) -> Iterator[fx.Node]:
     for operand in node.all_input_nodes:
         tensor = _before_moves(module, operand)
+        while node.op == "output" and _selects(module, tensor):
+            tensor = _before_moves(module, tensor.all_input_nodes[0])
         if _ends_in_function(module, tensor):
             yield tensor
+
+
+def _selects(module: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether each value is one of its input's, though in other numbers than a move's."""
+    if node.op == "call_function":
+        return node.target in (functional.max_pool2d, functional.interpolate)
+    return isinstance(called_module(module, node), nn.MaxPool2d | nn.AdaptiveMaxPool2d | nn.Upsample)
 
 
 def _ends_in_function(module: fx.GraphModule, node: fx.Node) -> bool:

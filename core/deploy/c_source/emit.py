@@ -7,7 +7,7 @@ share one static block of memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,9 @@ from core.deploy.integer.program import (
     Multiply,
     Operation,
     Pool,
+    Product,
     Requantize,
+    Resample,
     Scale,
     Threshold,
 )
@@ -327,6 +329,63 @@ for (o = 0; o < {channels}; o++)
         }}"""
 
 
+def _product(source: Source, name: str, operation: Product) -> str:
+    """Positions in both operands follow from that of the result; a dimension of length 1 stays at its start."""
+    shapes = [source.program.tensors[tensor].shape for tensor in operation.inputs]
+    shape = source.program.tensors[operation.output].shape
+    zeros = [number(zero) for zero in operation.zeros]
+    total, kind = int(np.prod(shape)), source.type_of(operation.output)
+    if operation.kind == "values":
+        at = [_broadcast_index(each, shape, range(len(shape))) for each in shapes]
+        factors = " * ".join(f"((int32_t)x{n}[{at[n]}] - {zeros[n]})" for n in (0, 1))
+        return f"int32_t e;\nfor (e = 0; e < {total}; e++)\n    y[e] = ({kind})({factors});"
+    inner, columns = shapes[0][-1], shapes[1][-1]
+    outer = range(len(shape) - 2)
+    row = " + ".join(
+        filter(None, [_broadcast_index(shapes[0], shape, outer), f"e / {columns} % {shape[-2]} * {inner}"])
+    )
+    column = " + ".join(filter(None, [_broadcast_index(shapes[1], shape, outer), f"e % {columns}"]))
+    return f"""
+int32_t e, k;
+for (e = 0; e < {total}; e++) {{
+    int32_t acc = 0;
+    for (k = 0; k < {inner}; k++)
+        acc += ((int32_t)x0[{row} + k] - {zeros[0]}) * ((int32_t)x1[{column} + k * {columns}] - {zeros[1]});
+    y[e] = ({kind})acc;
+}}"""
+
+
+def _broadcast_index(of: tuple[int, ...], shape: tuple[int, ...], axes: Iterable[int]) -> str:
+    """The position in a tensor, along some of its axes, of element `e` of one of the larger `shape`."""
+    parts = [
+        f"e / {int(np.prod(shape[axis + 1 :]))} % {shape[axis]} * {int(np.prod(of[axis + 1 :]))}"
+        for axis in axes
+        if of[axis] > 1
+    ]
+    return " + ".join(parts) or "0"
+
+
+def _resample(source: Source, name: str, operation: Resample) -> str:
+    shape, axis = source.program.tensors[operation.inputs[0]].shape, operation.axis
+    output, taps = operation.weights.shape
+    outer, inner = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
+    places = source.constant(f"{name}_places", operation.places.reshape(-1))
+    weights = source.constant(f"{name}_weights", operation.weights.reshape(-1))
+    kind = source.type_of(operation.output)
+    return f"""
+int32_t p, o, e, t;
+for (p = 0; p < {outer}; p++)
+    for (o = 0; o < {output}; o++)
+        for (e = 0; e < {inner}; e++) {{
+            int32_t acc = 0;
+            for (t = 0; t < {taps}; t++) {{
+                const int32_t place = (p * {shape[axis]} + {places}[o * {taps} + t]) * {inner} + e;
+                acc += ((int32_t)x0[place] - {number(operation.zero)}) * {weights}[o * {taps} + t];
+            }}
+            y[(p * {output} + o) * {inner} + e] = ({kind})acc;
+        }}"""
+
+
 def _move(source: Source, name: str, operation: Move) -> str:
     """Every move is a table of where each output element comes from; runs of neighbours are copied in loops."""
     target = source.type_of(operation.output)
@@ -393,5 +452,7 @@ _BODIES: dict[type[Operation], Callable[[Source, str, Any], str]] = {
     Lookup: _lookup,
     Scale: _scale,
     Pool: _pool,
+    Product: _product,
+    Resample: _resample,
     Move: _move,
 }

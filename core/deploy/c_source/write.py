@@ -76,9 +76,10 @@ def _header(source: Source, name: str) -> str:
     program, grid = source.program, source.program.input_grid
     guard = f"BITFRONT_{name.upper()}_H"
     kind = source.type_of(program.input)
+    code = f"clip(round(x / {grid.scale!r}) + {grid.zero_point}, {grid.low}, {grid.high})"
     return f"""\
 /* Input: {" x ".join(map(str, program.input_shape))} codes, channels first. A pixel x becomes the code
- *   clip(round(x / {grid.scale!r}) + {grid.zero_point}, {grid.low}, {grid.high}).
+ *   {code if grid.plain else "that run_network.py finds by network.json"}.
  * Output: {source.count(program.output)} integers; times {program.output_scale!r} they are the scores. */
 #ifndef {guard}
 #define {guard}
@@ -104,8 +105,8 @@ def _network(source: Source, name: str, calls: list[str], arena: Arena) -> str:
         places = [_place(source, tensor, arena) for tensor in (*operation.inputs, operation.output)]
         lines.append(f"    {call}({', '.join(places)});")
     final = ""
-    if not calls or program.output != program.operations[-1].output:
-        raise UnsupportedModel("the output is not what the last operation writes", hint="use the ONNX files")
+    if program.output == program.input:
+        raise UnsupportedModel("the network computes nothing", hint="use the ONNX files")
     if source.type_of(program.output) != "int32_t":
         kind = source.type_of(program.output)
         final = (

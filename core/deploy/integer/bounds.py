@@ -4,7 +4,9 @@ For every output channel, and inputs with |x - zero| <= X:
 
     |acc| <= X * (sum |codes << shift| + n |offset|) + |bias|        n weights per channel
 
-Every partial sum, in any order, stays under the bound, so that 32-bit registers never wrap.
+For a product of two activations it is X * Y, times the number of products in a sum; for weights that are applied along
+one dimension, X * sum |weights|. Every partial sum, in any order, stays under the bound, so that 32-bit registers never
+wrap.
 """
 
 from __future__ import annotations

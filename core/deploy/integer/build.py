@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch import fx, nn
+from torch.nn import functional
 
 from core.deploy.activation_grids import site_grids
 from core.deploy.deploy_layers import deploy_layers
@@ -17,10 +19,12 @@ from core.deploy.integer.moves import build_move
 from core.deploy.integer.pools import build_pool
 from core.deploy.integer.program import IntegerProgram, Rounding, TensorFacts
 from core.deploy.integer.sites import build_site, finely
-from core.deploy.integer.values import Term, Value
+from core.deploy.integer.values import UNBOUNDED, Term, Value
+from core.graph.vocabulary import is_move
 from core.quantizers.site_range import ActivationGrid
 
 KEEPS_LARGEST = (nn.Softmax, nn.LogSoftmax)
+_SOFTMAXES = (torch.softmax, torch.log_softmax, functional.softmax, functional.log_softmax)
 _KINDS = (build_function, build_arithmetic, build_pool, build_move)
 
 
@@ -37,10 +41,10 @@ def build_program(
     sites = site_grids(model)
     first = _input_site(model, sites)
     grid = sites[first].grid
-    program = IntegerProgram(str(first.all_input_nodes[0].name), input_shape, grid, rounding=rounding)
+    image = next(node.name for node in model.graph.nodes if node.op == "placeholder")
+    program = IntegerProgram(str(image), input_shape, grid, rounding=rounding)
     low, high = (min(grid.levels), max(grid.levels)) if grid.levels else (grid.low, grid.high)
     program.tensors[program.input] = TensorFacts(input_shape, low, high)
-    program.sites[sites[first].name] = program.input
     layers = deploy_layers(model)
     by_node = {layer.node: layer for layer in layers}
     absorbed = {layer.norm: layer.node for layer in layers if layer.norm is not None}
@@ -51,20 +55,30 @@ def build_program(
 
 
 def _input_site(model: fx.GraphModule, sites: Mapping[fx.Node, object]) -> fx.Node:
+    """The quantizer of the image, which may have been padded or reshaped before."""
     image: fx.Node = next(node for node in model.graph.nodes if node.op == "placeholder")
-    readers = list(image.users)
-    if len(readers) != 1 or readers[0] not in sites:
-        raise no_integer_form(image, "the image is read as float numbers", "give the layers that read it 8 bits")
-    return readers[0]
+    tensor = image
+    while len(tensor.users) == 1:
+        tensor = next(iter(tensor.users))
+        if tensor in sites:
+            return tensor
+        if not is_move(model, tensor):
+            break
+    raise no_integer_form(image, "the image is read as float numbers", "give the layers that read it 8 bits")
 
 
 def _build(builder: Builder, node: fx.Node, first: fx.Node, grid: ActivationGrid) -> None:
-    if node.op in ("placeholder", "get_attr"):
+    if node.op == "get_attr":
         return
-    if node is first:
-        ones = [1] * len(builder.program.input_shape)
-        term = Term(builder.program.input, np.full(ones, grid.scale), grid.zero_point)
-        builder.values[node] = Value((term,), np.full(ones, grid.offset))
+    if node.op == "placeholder":  # moves before the quantizer: padding writes the code that zero gets
+        ones = np.ones([1] * len(builder.program.input_shape))
+        code = int(grid.codes(np.zeros(1, np.float32))[0])
+        builder.values[node] = Value((Term(builder.program.input, ones, code),), 0 * ones)
+    elif node is first:
+        (term,) = builder.value(node.all_input_nodes[0]).terms
+        ones = np.ones([1] * len(builder.facts(term.tensor).shape))
+        builder.values[node] = Value((Term(term.tensor, grid.scale * ones, grid.zero_point),), grid.offset * ones)
+        builder.program.sites[builder.sites[node].name] = term.tensor
     elif node.op == "output":
         _build_output(builder, node)
     elif node in builder.sites:
@@ -82,7 +96,8 @@ def _build_other(builder: Builder, node: fx.Node) -> None:
     if str(node.target).startswith("activation_quantizers."):  # where the policy says float
         builder.values[node] = builder.values[node.all_input_nodes[0]]
         return
-    if isinstance(module, KEEPS_LARGEST) and all(user.op == "output" for user in node.users):
+    keeps_largest = isinstance(module, KEEPS_LARGEST) or (node.op == "call_function" and node.target in _SOFTMAXES)
+    if keeps_largest and all(user.op == "output" for user in node.users):
         builder.values[node] = builder.values[node.all_input_nodes[0]]
         return
     if not any(build(builder, node, module) for build in _KINDS):
@@ -95,12 +110,13 @@ def _build_output(builder: Builder, node: fx.Node) -> None:
     if len(sources) != 1:
         raise no_integer_form(node, "it has several outputs", "use the ONNX QDQ file for this network")
     value = builder.value(sources[0])
-    if value.pending:
+    if value.functions:
         raise no_integer_form(sources[0], "a function at the output is on no grid", "cut it off before exporting")
     program = builder.program
     scale = max(float(np.abs(term.scale).max()) for term in value.terms)
     only = value.terms[0]
-    if len(value.terms) == 1 and (only.scale == scale).all() and only.zero == 0 and not value.offset.any():
+    plain = len(value.terms) == 1 and value.clamp == UNBOUNDED and not value.offset.any()
+    if plain and (only.scale == scale).all() and only.zero == 0:
         program.output = only.tensor
     else:
         value = finely(builder, node, value)

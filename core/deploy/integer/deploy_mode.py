@@ -23,7 +23,9 @@ from core.deploy.integer.program import (
     Multiply,
     Operation,
     Pool,
+    Product,
     Requantize,
+    Resample,
     Scale,
     Threshold,
 )
@@ -174,6 +176,19 @@ def _pool(operation: Pool, inputs: list[Tensor]) -> Tensor:
     return functional.conv2d(x, ones, None, window.stride, 0, window.dilation, x.shape[1])
 
 
+def _product(operation: Product, inputs: list[Tensor]) -> Tensor:
+    equation = "n...,n...->n..." if operation.kind == "values" else "n...ik,n...kj->n...ij"
+    return torch.einsum(equation, inputs[0] - operation.zeros[0], inputs[1] - operation.zeros[1])
+
+
+def _resample(operation: Resample, inputs: list[Tensor]) -> Tensor:
+    """One multiplication with a matrix that has all weights in it."""
+    axis, x = operation.axis + 1, inputs[0] - operation.zero
+    matrix = np.zeros((len(operation.weights), x.shape[axis]))
+    np.add.at(matrix, (np.arange(len(matrix))[:, None], operation.places), operation.weights)
+    return (x.movedim(axis, -1) @ torch.from_numpy(matrix).T).movedim(-1, axis)
+
+
 def _move(operation: Move, inputs: list[Tensor]) -> Tensor:
     """By numpy, which has none of the executor's code."""
     x, numbers = inputs[0].numpy(), operation.numbers
@@ -200,5 +215,7 @@ _RULES: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Lookup: _lookup,
     Scale: _scale,
     Pool: _pool,
+    Product: _product,
+    Resample: _resample,
     Move: _move,
 }

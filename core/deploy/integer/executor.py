@@ -23,7 +23,9 @@ from core.deploy.integer.program import (
     Multiply,
     Operation,
     Pool,
+    Product,
     Requantize,
+    Resample,
     Scale,
     Threshold,
     Window,
@@ -223,6 +225,20 @@ def _taps(extent: int, window: Window, position: int, axis: int) -> slice:
     return slice(first, first + extent - reach, window.stride[axis])
 
 
+def _product(operation: Product, inputs: list[Tensor]) -> Tensor:
+    first, second = (x - zero for x, zero in zip(inputs, operation.zeros, strict=True))
+    return first * second if operation.kind == "values" else first @ second
+
+
+def _resample(operation: Resample, inputs: list[Tensor]) -> Tensor:
+    x, axis = inputs[0] - operation.zero, operation.axis
+    result = torch.zeros(1, dtype=torch.int32)
+    for places, weights in zip(operation.places.T, operation.weights.T, strict=True):
+        taken = x.index_select(axis + 1, torch.from_numpy(np.ascontiguousarray(places)))
+        result = result + taken * along(np.ascontiguousarray(weights), axis, x.dim()).to(torch.int32)
+    return result
+
+
 def _move(operation: Move, inputs: list[Tensor]) -> Tensor:
     return _MOVES[operation.kind](operation, inputs).contiguous()
 
@@ -264,5 +280,7 @@ _RULES: dict[type[Operation], Callable[[Any, list[Tensor]], Tensor]] = {
     Lookup: _lookup,
     Scale: _scale,
     Pool: _pool,
+    Product: _product,
+    Resample: _resample,
     Move: _move,
 }

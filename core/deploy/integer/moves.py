@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,12 +14,15 @@ from torch import fx, nn
 from torch.nn import functional
 
 from core.deploy.integer.builder import Builder, no_integer_form
-from core.deploy.integer.program import MoveKind
-from core.deploy.integer.values import Pieces, Value
-from core.graph.vocabulary import pad_value
+from core.deploy.integer.program import Move, MoveKind
+from core.deploy.integer.sites import finely, joined
+from core.deploy.integer.summing import next_grid, settled
+from core.deploy.integer.values import UNBOUNDED, Pieces, Value
+from core.graph.vocabulary import is_move, pad_value
 
 _QDQ = "use the ONNX QDQ file for this network"
 Moved = tuple[MoveKind, list[int], list[int]]  # kind, its numbers, the shape behind it
+_PLACES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge"}
 SAME_MODULES = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
@@ -26,6 +31,14 @@ def build_move(builder: Builder, node: fx.Node, module: nn.Module | None) -> boo
     if isinstance(module, SAME_MODULES):
         builder.values[node] = builder.values[node.all_input_nodes[0]]
         return True
+    if is_move(builder.model, node) and isinstance(pieces := builder.values.get(node.all_input_nodes[0]), Pieces):
+        # what only layers read behind a move: rounding before it or behind it is the same
+        builder.values[node.all_input_nodes[0]] = joined(builder, node, pieces, next_grid(builder, node))
+    if _pads_otherwise(node, module):
+        found = _surrounded(builder, node, builder.value(node.all_input_nodes[0]), module)
+        if found is not None:
+            builder.values[node] = found
+        return found is not None
     move = _move(builder, node, module)
     if move is None:
         return False
@@ -33,16 +46,67 @@ def build_move(builder: Builder, node: fx.Node, module: nn.Module | None) -> boo
     value = builder.value(node.all_input_nodes[0])
     if kind == "pad":
         value = _paddable(builder, node, value)
-    builder.values[node] = builder.moved(node, value, kind, numbers, shape)
+    value = builder.moved(node, value, kind, numbers, shape)
+    noted = node.meta.get("shape")
+    if noted is not None and tuple(noted[1:]) != tuple(shape) and math.prod(noted[1:]) == math.prod(shape):
+        value = builder.moved(node, value, "reshape", noted[1:], noted[1:])  # a single position has no dimension
+    builder.values[node] = value
     return True
+
+
+def _pads_otherwise(node: fx.Node, module: nn.Module | None) -> bool:
+    if isinstance(module, nn.ConstantPad2d):
+        return module.value != 0
+    called = node.op == "call_function" and node.target is functional.pad
+    return isinstance(module, nn.ReflectionPad2d | nn.ReplicationPad2d) or (called and pad_value(node) != 0)
 
 
 def _paddable(builder: Builder, node: fx.Node, value: Value) -> Value:
     """Zeros stay zeros only on a grid that has one, and through functions that keep it."""
-    at_zero = float(value.apply(np.zeros(1))[0])
-    if len(value.terms) > 1 or value.offset.any() or at_zero != 0:
-        raise no_integer_form(node, "it pads with zeros what has no zero", "quantize its input")
-    return value
+    if value.functions and float(value.apply(np.zeros(1))[0]) != 0:
+        return settled(builder, node, value)
+    zero_is_kept = value.clamp[0] <= 0 <= value.clamp[1]
+    if len(value.terms) == 1 and not value.offset.any() and zero_is_kept:
+        return value
+    if not value.functions:
+        return finely(builder, node, value)
+    plain = finely(builder, node, replace(value, functions=(), clamp=UNBOUNDED))
+    return replace(plain, functions=value.functions, clamp=value.clamp)
+
+
+def _surrounded(builder: Builder, node: fx.Node, value: Value, module: nn.Module | None) -> Value | None:
+    """Padding with something else than zeros: a number, minus infinity before a maximum, or the image's own values."""
+    amounts, mode, filling = _padding(node, module)
+    shape = list(builder.shape(value))
+    if mode in _PLACES:
+        pairs = [(0, 0)] * (len(shape) - len(amounts) // 2)
+        pairs += [(amounts[at], amounts[at + 1]) for at in range(len(amounts) - 2, -1, -2)]
+        for axis, (before, behind) in enumerate(pairs):
+            places = np.pad(np.arange(shape[axis]), (before, behind), mode=_PLACES[mode]).tolist()
+            if before or behind:
+                shape[axis] = len(places)
+                value = builder.moved(node, value, "select", (axis, *places), shape)
+        return value
+    if mode != "constant":
+        return None
+    value = finely(builder, node, settled(builder, node, value))
+    term, facts = value.terms[0], builder.facts(value.terms[0].tensor)
+    code = facts.low if math.isinf(filling) else round(filling / float(term.scale.reshape(-1)[0]))
+    _, numbers, extents = _pad(shape, amounts)
+    operation = Move((term.tensor,), builder.name(node, "padded"), node.name, "pad", tuple(numbers), code)
+    tensor = builder.add(operation, extents, min(facts.low, code), max(facts.high, code))
+    return replace(value, terms=(replace(term, tensor=tensor),))
+
+
+def _padding(node: fx.Node, module: nn.Module | None) -> tuple[list[int], str, float]:
+    """Amounts in torch's order, from the last dimension, the mode, and the number of the mode `constant`."""
+    if module is not None:
+        amounts = [int(each) for each in cast(Any, module.padding)]
+        modes = {nn.ReflectionPad2d: "reflect", nn.ReplicationPad2d: "replicate"}
+        return amounts, modes.get(type(module), "constant"), float(cast(Any, getattr(module, "value", 0.0)))
+    given = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | dict(node.kwargs)
+    amounts = [int(each) for each in cast(Any, given["pad"])]
+    return amounts, str(given.get("mode", "constant")), float(cast(Any, given.get("value")) or 0.0)
 
 
 def _move(builder: Builder, node: fx.Node, module: nn.Module | None) -> Moved | None:
@@ -55,7 +119,7 @@ def _move(builder: Builder, node: fx.Node, module: nn.Module | None) -> Moved | 
         factor = int(module.upscale_factor)
         return "pixel-shuffle", [factor], [shape[0] // factor**2, shape[1] * factor, shape[2] * factor]
     if isinstance(module, nn.ConstantPad2d):
-        return _pad(shape, list(cast(Any, module.padding))) if module.value == 0 else None
+        return _pad(shape, list(cast(Any, module.padding)))
     if target in _FUNCTIONS:
         return _FUNCTIONS[target](builder, node, shape)
     return _reshape(node, module, target, shape)
@@ -69,8 +133,6 @@ def _function(node: fx.Node) -> Any:
 
 
 def _padded(builder: Builder, node: fx.Node, shape: list[int]) -> Moved:
-    if pad_value(node) != 0:
-        raise no_integer_form(node, "it pads with something else than zeros", _QDQ)
     return _pad(shape, [int(each) for each in cast(Any, node.args[1])])
 
 
@@ -101,8 +163,9 @@ def _slice(builder: Builder, node: fx.Node, shape: list[int]) -> Moved:
         at = parts.index(Ellipsis)
         parts[at : at + 1] = [slice(None)] * (len(shape) + 1 - (len(parts) - 1))
     parts += [slice(None)] * (len(shape) + 1 - len(parts))
+    parts = [slice(part, part + 1 or None) if isinstance(part, int) else part for part in parts]
     if not all(isinstance(part, slice) for part in parts) or parts[0] != slice(None):
-        raise no_integer_form(node, "it selects a single position, or images of the batch", _QDQ)
+        raise no_integer_form(node, "it selects images of the batch, or by a tensor", _QDQ)
     cuts = [part.indices(extent) for part, extent in zip(parts[1:], shape, strict=True)]
     return "slice", [number for cut in cuts for number in cut], [len(range(*cut)) for cut in cuts]
 

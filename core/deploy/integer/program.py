@@ -123,6 +123,32 @@ class Pool(Operation):
     zero: int = 0
 
 
+@dataclass(frozen=True)
+class Product(Operation):
+    """Of two activations, (a - zeros[0]) * (b - zeros[1]): value by value, or as matrices of the last two dimensions.
+
+    Dimensions of length 1 are repeated as needed. Both have 8 bits at most.
+    """
+
+    kind: Literal["values", "matrices"] = "values"
+    zeros: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Resample(Operation):
+    """Along `axis`: y[o] = sum over t of weights[o, t] * (x[places[o, t]] - zero); both are [length of y, taps].
+
+    Interpolation, and averages over different numbers of values. A weight w means w / unit. `unit` is 2 to the number
+    of fractional bits, but for averages: there it is a multiple of all the numbers of values, and nothing is rounded.
+    """
+
+    axis: int = 0
+    places: Integers = field(default_factory=lambda: np.zeros((1, 1), np.int64))
+    weights: Integers = field(default_factory=lambda: np.ones((1, 1), np.int64))
+    unit: int = 1
+    zero: int = 0
+
+
 MoveKind = Literal["reshape", "permute", "slice", "pad", "concat", "repeat", "pixel-shuffle", "select", "flip"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from core.quantizers.site_range import ActivationGrid
 
 FINER = 64  # steps of a function's argument in one step of its result
 MOST_ENTRIES = 2**16
+MOST_POSITIONS = 2**21  # of an argument that are tried
+HALVINGS = 4
 HEADROOM_BITS = 31
 FINEST = 2**28
 
@@ -30,14 +32,15 @@ def build_site(builder: Builder, node: fx.Node) -> None:
         builder.values[node] = found
         return
     if isinstance(found, Pieces):
-        value = _joined(builder, node, found, site.grid)
+        value = joined(builder, node, found, site.grid)
     else:
         value = to_grid(builder, node, found, site.grid)
     builder.values[node] = value
     builder.program.sites[site.name] = value.terms[0].tensor
 
 
-def _joined(builder: Builder, node: fx.Node, pieces: Pieces, grid: ActivationGrid) -> Value:
+def joined(builder: Builder, node: fx.Node, pieces: Pieces, grid: ActivationGrid) -> Value:
+    """All pieces on one grid, and in one tensor."""
     parts = [to_grid(builder, node, value.clamped(*pieces.clamp), grid) for value in pieces.values]
     names = tuple(part.terms[0].tensor for part in parts)
     shapes = [builder.facts(name).shape for name in names]
@@ -51,6 +54,8 @@ def _joined(builder: Builder, node: fx.Node, pieces: Pieces, grid: ActivationGri
 
 def to_grid(builder: Builder, node: fx.Node, value: Value, grid: ActivationGrid) -> Value:
     """Codes of the grid, with whatever was pending applied."""
+    if shared_axis(*(term.scale for term in value.terms), value.offset) is None:
+        return _as_one_row(builder, node, value, lambda row: to_grid(builder, node, row, grid))
     if value.functions:
         tensor = _through_table(builder, node, value, grid)
     elif grid.thresholds or grid.rounding == "up" or grid.levels:
@@ -60,6 +65,18 @@ def to_grid(builder: Builder, node: fx.Node, value: Value, grid: ActivationGrid)
         constant = (value.offset - grid.offset) / grid.scale
         tensor = requantized(builder, node, value.terms, constant, grid.scale, grid.zero_point, low, high)
     return _on_grid(builder, tensor, grid)
+
+
+def _as_one_row(builder: Builder, node: fx.Node, value: Value, bring: Callable[[Value], Value]) -> Value:
+    """Scales that differ along several dimensions, as those of average pools at the border, differ along one when the
+    dimensions between are laid in one row.
+    """
+    shape = builder.shape(value)
+    parts = [value.offset, *(term.scale for term in value.terms)]
+    varying = [axis for axis in range(len(shape)) if any(part.shape[axis] > 1 for part in parts)]
+    first, last = varying[0], varying[-1] + 1
+    row = (*shape[:first], math.prod(shape[first:last]), *shape[last:])
+    return builder.moved(node, bring(builder.moved(node, value, "reshape", row, row)), "reshape", shape, shape)
 
 
 def _on_grid(builder: Builder, tensor: str, grid: ActivationGrid) -> Value:
@@ -192,6 +209,8 @@ def finely(builder: Builder, node: fx.Node, value: Value, largest: int = FINEST)
     """The value, its clamp applied, as one tensor with one scale and no offset: as fine as integers up to `largest`
     can be. No function may be pending.
     """
+    if shared_axis(*(term.scale for term in value.terms), value.offset) is None:
+        return _as_one_row(builder, node, value, lambda row: finely(builder, node, row, largest))
     low, high = np.clip(_reach(builder, value), *value.clamp)
     coarsest = max(float(np.abs(term.scale).max()) for term in value.terms)
     step = max(abs(low), abs(high)) / largest
@@ -231,27 +250,46 @@ def _negated_where_negative(builder: Builder, node: fx.Node, term: Term) -> Term
 
 def _through_table(builder: Builder, node: fx.Node, value: Value, grid: ActivationGrid) -> str:
     """The argument on a grid FINER times as fine as the result's, then a table of codes; constant ends are cut off."""
-    step, low, entries = _table(value, grid)
+    step, low, entries = _table(builder, value, grid)
     argument = requantized(builder, node, value.terms, value.offset / step, step, 0, low, low + entries.shape[1] - 1)
     name = builder.name(node, "table")
     operation = Lookup((argument,), name, node.name, low=low, table=entries)
     return builder.add(operation, builder.facts(argument).shape, int(entries.min()), int(entries.max()))
 
 
-def _table(value: Value, grid: ActivationGrid) -> tuple[float, int, np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
-    """Argument's step, first index, and the codes [1, entries]."""
-    step = grid.scale / FINER
-    reach = 2**20
-    while True:
-        positions = np.arange(-reach, reach, dtype=np.float64)
-        codes = grid.codes(value.apply(positions * step).astype(np.float32))
-        changes = np.flatnonzero(np.diff(codes))
-        if len(changes) == 0:
-            return step, 0, codes[:1][None]
-        first, last = int(changes[0]), int(changes[-1]) + 1
-        if last - first < MOST_ENTRIES:
-            return step, first - reach, np.ascontiguousarray(codes[first : last + 1])[None]
+def _table(
+    builder: Builder, value: Value, grid: ActivationGrid
+) -> tuple[float, int, np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
+    """Argument's step, first index, and the codes [1, entries], over all arguments that can occur.
+
+    A steeper function than the identity gets finer arguments, as far as the entries allow.
+    """
+    low, high = _reach(builder, value)
+    step = max(grid.scale / FINER, (high - low) / MOST_POSITIONS)
+    first, table, slope = _entries(value, grid, low, high, step)
+    while len(table) > MOST_ENTRIES:
         step *= 2
+        first, table, slope = _entries(value, grid, low, high, step)
+    for _ in range(HALVINGS):
+        if slope <= grid.scale / FINER * 2 or 2 * len(table) > MOST_ENTRIES or (high - low) / step > MOST_POSITIONS / 2:
+            break
+        step /= 2
+        first, table, slope = _entries(value, grid, low, high, step)
+    return step, first, np.ascontiguousarray(table)[None]
+
+
+def _entries(
+    value: Value, grid: ActivationGrid, low: float, high: float, step: float
+) -> tuple[int, np.ndarray[tuple[int, ...], np.dtype[np.int32]], float]:
+    """First index, codes without the constant ends, and the largest distance of two neighbours' values."""
+    start = math.floor(low / step)
+    reals = value.apply(np.arange(start, math.ceil(high / step) + 2, dtype=np.float64) * step)
+    codes = grid.codes(reals.astype(np.float32))
+    changes = np.flatnonzero(np.diff(codes))
+    if len(changes) == 0:
+        return start, codes[:1], 0.0
+    first, last = int(changes[0]), int(changes[-1]) + 1
+    return start + first, codes[first : last + 1], float(np.abs(np.diff(reals[first : last + 1])).max())
 
 
 def materialised(builder: Builder, node: fx.Node, value: Value, step: float) -> Value:

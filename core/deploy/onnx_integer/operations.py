@@ -16,7 +16,9 @@ from core.deploy.integer.program import (
     Multiply,
     Operation,
     Pool,
+    Product,
     Requantize,
+    Resample,
     Scale,
     Threshold,
 )
@@ -25,6 +27,7 @@ from core.errors import UnsupportedModel
 
 SIGN_BITS = 62  # adding 2^62 makes every sum of a requantization positive, so that an unsigned shift rounds down
 END = 2**31 - 1
+MOST_TAPS = 64
 
 
 def emit(graph: IntegerGraph, program: IntegerProgram, operation: Operation) -> None:
@@ -37,14 +40,8 @@ def _rank(program: IntegerProgram, tensor: str) -> int:
 
 
 def _multiply(graph: IntegerGraph, program: IntegerProgram, operation: Multiply) -> None:
-    source, facts = operation.inputs[0], program.tensors[operation.inputs[0]]
-    if facts.high - facts.low > 255:
-        raise UnsupportedModel(
-            f"{operation.source} reads more than 8 bits, which ONNX's integer operators do not",
-            hint="give the tensor that it reads 8 bits or fewer",
-        )
-    x = graph.node("Sub", [source, graph.constant(facts.low, np.int32)]) if facts.low else source
-    x = graph.cast(x, TensorProto.UINT8)
+    facts = program.tensors[operation.inputs[0]]
+    x = _unsigned(graph, program, operation, operation.inputs[0])
     zero = operation.zero - facts.low
     codes, factor, correction = _eight_bit(operation)
     acc = _products(graph, program, operation, x, zero, codes)
@@ -205,6 +202,53 @@ def _tap(graph: IntegerGraph, x: str, window: Any, extents: tuple[int, int], pos
     return graph.node("Slice", [x, *(graph.constant(each) for each in lists)])
 
 
+def _product(graph: IntegerGraph, program: IntegerProgram, operation: Product) -> None:
+    if operation.kind == "matrices":
+        parts = [_unsigned(graph, program, operation, name) for name in operation.inputs]
+        zeros = [
+            graph.constant(zero - program.tensors[name].low, np.uint8)
+            for zero, name in zip(operation.zeros, operation.inputs, strict=True)
+        ]
+        graph.node("MatMulInteger", [*parts, *zeros], operation.output)
+        return
+    factors = [
+        graph.node("Sub", [name, graph.constant(zero, np.int32)]) if zero else name
+        for zero, name in zip(operation.zeros, operation.inputs, strict=True)
+    ]
+    graph.node("Mul", factors, operation.output)
+
+
+def _unsigned(graph: IntegerGraph, program: IntegerProgram, operation: Operation, name: str) -> str:
+    """A tensor of at most 8 bits as uint8, counted from its lowest code."""
+    facts = program.tensors[name]
+    if facts.high - facts.low > 255:
+        raise UnsupportedModel(
+            f"{operation.source} reads more than 8 bits, which ONNX's integer operators do not",
+            hint="give the tensor that it reads 8 bits or fewer",
+        )
+    x = graph.node("Sub", [name, graph.constant(facts.low, np.int32)]) if facts.low else name
+    return graph.cast(x, TensorProto.UINT8)
+
+
+def _resample(graph: IntegerGraph, program: IntegerProgram, operation: Resample) -> None:
+    """Gathers the values of each tap and adds them up, weighted."""
+    rank, axis, x = _rank(program, operation.output), operation.axis, operation.inputs[0]
+    taps = operation.weights.shape[1]
+    if taps > MOST_TAPS:
+        raise UnsupportedModel(
+            f"{operation.source} adds {taps} weighted values for each one, which ONNX has no short integer form for",
+            hint="use the ONNX QDQ file",
+        )
+    if operation.zero:
+        x = graph.node("Sub", [x, graph.constant(operation.zero, np.int32)])
+    total = ""
+    for places, weights in zip(operation.places.T, operation.weights.T, strict=True):
+        taken = graph.node("Gather", [x, graph.constant(places)], axis=axis + 1)
+        part = graph.node("Mul", [taken, graph.per_channel(np.ascontiguousarray(weights), axis, rank, np.int32)])
+        total = graph.node("Add", [total, part]) if total else part
+    graph.node("Identity", [total], operation.output)
+
+
 def _move(graph: IntegerGraph, program: IntegerProgram, operation: Move) -> None:
     inputs, numbers, output = list(operation.inputs), operation.numbers, operation.output
     if operation.kind == "reshape":
@@ -258,5 +302,7 @@ _RULES: dict[type[Operation], Callable[[IntegerGraph, IntegerProgram, Any], None
     Lookup: _lookup,
     Scale: _scale,
     Pool: _pool,
+    Product: _product,
+    Resample: _resample,
     Move: _move,
 }

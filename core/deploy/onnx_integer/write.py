@@ -19,6 +19,7 @@ from core.policy import Policy
 
 OPSET = 21
 IMAGE, SCORES = "image", "scores"
+_IMAGE_TYPES = (np.uint8, np.int8, np.uint16, np.int16)
 
 
 def export_onnx_integer(program: IntegerProgram, policy: Policy, path: Path) -> None:
@@ -75,9 +76,7 @@ def _quantized_image(graph: IntegerGraph, program: IntegerProgram) -> None:
             "the image's grid is not one that ONNX's QuantizeLinear computes",
             hint="use a method with a plain activation grid, or the ONNX QDQ file",
         )
-    kind = np.uint8 if grid.low >= 0 and grid.high <= 255 else np.int8
-    if not (np.iinfo(kind).min <= grid.low and grid.high <= np.iinfo(kind).max):
-        raise UnsupportedModel("the image has more than 8 bits", hint="give the first layer 8-bit activations")
+    kind = next(kind for kind in _IMAGE_TYPES if np.iinfo(kind).min <= grid.low and grid.high <= np.iinfo(kind).max)
     scale, zero = graph.constant(grid.scale, np.float32), graph.constant(grid.zero_point, kind)
     image = graph.node("Sub", [IMAGE, graph.constant(grid.offset, np.float32)]) if grid.offset else IMAGE
     codes = graph.cast(graph.node("QuantizeLinear", [image, scale, zero]), TensorProto.INT32)
