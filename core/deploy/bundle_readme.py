@@ -142,11 +142,15 @@ Weights at their true width; numpy is all that is needed.
     C_ARCHIVE: """\
 c/
 --
-C99, integers only, no heap, no library. `main.c` reads codes of images and writes integers; `network.h` says how a
-pixel becomes a code and what an integer is worth.
+C99, integers only, no heap, no library. `main.c` reads codes of images and writes integers; network.json says how a
+pixel becomes a code and what an integer is worth, and run_network.py does both around the program.
 
     cc -std=c99 -Wall -Wextra -Werror -O2 -o network c/network.c c/main.c
-    ./network < codes > integers
+    python -c "
+    import json, numpy
+    shape = json.load(open('c/network.json'))['input_shape']
+    numpy.save('images.npy', numpy.zeros([1, *shape], 'float32'))"
+    python c/run_network.py ./network images.npy
 """,
 }
 _OF_PLOTS = """\

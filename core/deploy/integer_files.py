@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from importlib.resources import files as files_of
 from pathlib import Path
 
 from torch import fx
@@ -48,7 +50,7 @@ def write_integer_files(
     try:
         _check_size(files.program)
         files.c_source = write_c_source(files.program, c_directory)
-        files.c_archive = _archived(files.c_source, directory / C_SOURCE)
+        files.c_archive = _archived(files.program, files.c_source, directory / C_SOURCE)
     except UnsupportedModel as problem:
         files.refused[C_SOURCE] = _why(problem)
     return files
@@ -68,7 +70,21 @@ def _check_size(program: IntegerProgram) -> None:
         )
 
 
-def _archived(source: CSource, path: Path) -> Path:
+def _archived(program: IntegerProgram, source: CSource, path: Path) -> Path:
+    """The source, and what a person needs to run it on images: what codes mean, and a script."""
+    script = files_of("core.deploy").joinpath("run_network.py").read_bytes()
+    entries = [Entry(file.name, file.read_bytes()) for file in source.files]
+    entries += [Entry("network.json", _facts(program, source).encode()), Entry("run_network.py", script)]
     with path.open("wb") as target:
-        write_zip(target, [Entry(file.name, file.read_bytes()) for file in sorted(source.files)])
+        write_zip(target, sorted(entries, key=lambda entry: entry.name))
     return path
+
+
+def _facts(program: IntegerProgram, source: CSource) -> str:
+    facts = {
+        "input": program.input_grid.model_dump(mode="json"),
+        "input_shape": list(program.input_shape),
+        "input_type": source.input_type.removesuffix("_t"),
+        "output_scale": program.output_scale,
+    }
+    return json.dumps(facts, indent=1)

@@ -13,14 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
+import numpy as np
+import onnxruntime
 import pytest
 from deploy_networks import quantized, uniform_policy
 from exported_point import exported_point
 
+from core.deploy import run_network
 from core.deploy.archive import write_zip
 from core.deploy.bundle import Point, PointFile, Source, SourceFile, bundle_entries
 from core.figures.figure import Figure
 from core.jobs.specification import JobSpecification
+from core.quantizers.site_range import ActivationGrid
 
 SPECIFICATION = JobSpecification.model_validate({
     "model_id": UUID(int=1), "dataset_id": UUID(int=2), "pins": {"stem": {"weights": 8}}, "seed": 11,
@@ -77,7 +81,7 @@ def test_everything_is_there_with_its_hash(unpacked: Path) -> None:
     assert found >= {"README.txt", "job.json", "figures.json", "provenance.json", "packed_reader.py", "model.onnx",
                      "preprocessing.json", "plots/bits.json", "plots/bits.csv",
                      "model.integer.onnx", "model.packed.safetensors", "c/network.c", "c/main.c", "c/network.h",
-                     "c/bitfront_runtime.h"}  # fmt: skip
+                     "c/bitfront_runtime.h", "c/network.json", "c/run_network.py"}  # fmt: skip
     for name, sha256 in listed.items():
         assert hashlib.sha256((unpacked / name).read_bytes()).hexdigest() == sha256, name
 
@@ -107,10 +111,29 @@ def test_the_commands_for_python_run_as_they_stand(unpacked: Path, heading: str,
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: install gcc or clang")
-def test_the_c_source_compiles_by_the_line_that_is_told(unpacked: Path) -> None:
-    (line,) = [line for line in _told(unpacked, "c/") if line.startswith("cc ")]
-    done = subprocess.run(["sh", "-ec", line], cwd=unpacked, capture_output=True, text=True, check=False)
+def test_the_c_source_compiles_and_runs_by_the_lines_that_are_told(unpacked: Path) -> None:
+    script = "\n".join(_told(unpacked, "c/")).replace("python ", f"{sys.executable} ")
+    done = subprocess.run(["sh", "-ec", script], cwd=unpacked, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(unpacked / "model.integer.onnx", providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    (scores,) = session.run(None, {entry.name: np.zeros([1, *entry.shape[1:]], np.float32)})
+    assert np.array([float(word) for word in done.stdout.split()]) == pytest.approx(scores.ravel(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ActivationGrid(scale=0.3, zero_point=3, low=0, high=15),
+        ActivationGrid(scale=0.3, offset=0.1, low=-4, high=3),
+        ActivationGrid(scale=0.3, low=0, high=7, rounding="up"),
+        ActivationGrid(scale=0.3, low=0, high=2, thresholds=(-0.5, 0.7)),
+        ActivationGrid(scale=0.3, low=-4, high=4, thresholds=(-0.5, 0.7), levels=(-4, 0, 4)),
+    ],
+)
+def test_the_script_beside_the_c_source_reads_pixels_as_the_executor_does(grid: ActivationGrid) -> None:
+    pixels = np.linspace(-2, 5, 701, dtype=np.float32).reshape(1, 1, 1, -1)
+    assert np.array_equal(run_network.codes(pixels, grid.model_dump(mode="json")), grid.codes(pixels))
 
 
 def test_what_was_uploaded_is_told_so_that_it_can_be_given_again(unpacked: Path) -> None:

@@ -49,7 +49,7 @@ export class Measurements {
 
   explain(form) {
     const batch = this.report?.costs?.[form.elements.target.value]?.batch;
-    form.querySelector(".why").textContent = `Latency and energy for ${batch ? `a batch of ${batch}` : "the batch that the front's axis names"}, as ${form.elements.target.value} is told. At least one figure; the rest is taken from the point.`;
+    form.querySelector(".why").textContent = `Latency and energy for ${batch ? `a batch of ${batch}` : "the batch that the front's axis names"}, as the figures of ${form.elements.target.value} are. Give at least one figure; the rest is taken from the point.`;
   }
 
   form(id, targets) {
