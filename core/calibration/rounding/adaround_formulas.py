@@ -18,6 +18,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core.calibration.rounding.grid import WeightGrid
 
@@ -50,10 +51,10 @@ def beta_at(share: float) -> float | None:
 
 def reconstruction_error(output: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
     """N, C, ...: squared difference, summed over channels and averaged over the rest."""
-    squared = (output - target).square()
-    if importance is not None:
-        squared = squared * importance
-    return squared.sum() * (output.shape[1] / math.prod(output.shape))
+    positions = math.prod(output.shape) / output.shape[1]
+    if importance is None:
+        return functional.mse_loss(output, target, reduction="sum") / positions
+    return ((output - target).square() * importance).sum() / positions
 
 
 class SoftWeight(nn.Module):

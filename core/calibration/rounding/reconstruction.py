@@ -31,11 +31,13 @@ from core.calibration.rounding.units import Unit
 from core.calibration.rounding.work import UnitWork, activation_quantizers, network_between
 from core.errors import InvalidInput
 from core.graph.quantized_layers import QuantizedLayer
+from core.training.memory import freed_memory_kept
 
 HOLD_BACK_EVERY = 8
 FEWEST_TO_HOLD_BACK = 16
 REPORT_EVERY_S = 0.5
 NOT_WORSE = 1 + 1e-6
+WHAT_MATTERS = {"rounding", "iterations", "fisher"}  # of the choice, to a checkpoint
 
 Step = Callable[[UnitWork], int]  # changes the unit, and says how many iterations it took
 
@@ -61,8 +63,9 @@ def reconstruct(task: RoundingTask, way: Way) -> RoundingReport:
     task.quantized.eval()
     try:
         task.quantized.requires_grad_(False)
-        run = _Run(task, way)
-        units = run.run()
+        with freed_memory_kept():
+            run = _Run(task, way)
+            units = run.run()
     finally:
         for parameter, wanted in zip(task.quantized.parameters(), asked, strict=True):
             parameter.requires_grad_(wanted)
@@ -89,7 +92,7 @@ class _Run:
         self.settled: frozenset[str] = frozenset()
         self.resumed, self.last_report = 0, 0.0
         recipe = {
-            "choice": task.choice.model_dump(mode="json"),
+            "choice": task.choice.model_dump(mode="json", include=WHAT_MATTERS),
             "seed": task.seed,
             "images": self.count,
             "network": fingerprint(task.quantized),

@@ -63,8 +63,9 @@ class UnitWork:
         """Put a layer's weight on these levels. InvalidSpecification where the quantizer does not stay there."""
         weight = self.layers[name].layer.get_parameter("weight")
         latent = self.grids[name].latent(codes, self.start[name])
-        found = weight_quantizer(self.layers[name]).integers(latent).codes
-        if not torch.equal(found, codes.to(torch.int32)):
+        found = weight_quantizer(self.layers[name]).integers(latent)
+        stays = torch.equal(found.codes, codes.to(torch.int32))
+        if not (stays and torch.equal(found.dequantize(), self.grids[name].values(codes))):
             raise InvalidSpecification(
                 f"the levels of layer {name!r} move with its weights",
                 hint="choose rounding 'nearest', or a method with a step of its own, such as lsq",
