@@ -16,7 +16,7 @@ missing, while the job runs. An unknown name, target or candidate raises `NotFou
     bits(candidates, report, candidate=None, compare=None)
     sensitivity(candidates, report, candidate=None, at_bits=None)
     latency(job, candidates, report, target=None, candidate=None)
-    curves(candidates, candidate=None)
+    curves(candidates, candidate=None, report=None)
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def figure(
         return sensitivity(candidates, report, query.candidate, query.at_bits)
     if name == "latency":
         return latency(job, candidates, report, query.target, query.candidate)
-    return curves(candidates, query.candidate)
+    return curves(candidates, query.candidate, report)
 
 
 def _check(name: str, job: Json, candidates: Sequence[Json], query: FigureQuery) -> None:

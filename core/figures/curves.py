@@ -8,22 +8,28 @@ from typing import Any
 from core.figures import colours
 from core.figures.figure import Cell, Figure, Json, inert
 from core.figures.layouts import axis, empty, layout
-from core.figures.reading import finite
+from core.figures.reading import finite, quality
 
 COLUMNS = ("candidate", "epoch", "training_loss", "select_accuracy", "seconds")
 NAMES = {"search": "found by search", "uniform": "uniform", "own": "own policy"}
 DASHES = {"search": "solid", "uniform": "dash", "own": "dot"}
 
 
-def curves(candidates: Sequence[Json], candidate: str | None = None) -> Figure:
-    """Two panels over the same epochs. With a candidate, the others are faint."""
+def curves(candidates: Sequence[Json], candidate: str | None = None, report: Json | None = None) -> Figure:
+    """Two panels over the same epochs. With a candidate, the others are faint. Without labels, accuracy is agreement
+    with the float network.
+    """
+    metric = quality(report)
+    columns = tuple(name.replace("accuracy", metric) for name in COLUMNS)
     trained = [item for item in candidates if item.get("history")]
     if not trained:
-        return Figure("Training curves", [], empty("Nothing has been trained yet"), COLUMNS)
+        return Figure("Training curves", [], empty("Nothing has been trained yet"), columns)
     firsts = {item.get("origin"): item for item in reversed(trained)}
     data = [trace for item in trained for trace in _traces(item, candidate, firsts[item.get("origin")] is item)]
     rows = [_row(item, epoch) for item in trained for epoch in item["history"]]
-    return Figure("Training curves", data, _layout(max(len(item["history"]) for item in trained)), COLUMNS, rows)
+    return Figure(
+        "Training curves", data, _layout(max(len(item["history"]) for item in trained), metric), columns, rows
+    )
 
 
 def _traces(item: Json, candidate: str | None, first: bool) -> list[dict[str, Any]]:
@@ -63,12 +69,12 @@ def _hover(item: Json, epoch: Json) -> str:
     return "<br>".join([f"{inert(str(item.get('name')))}, epoch {epoch.get('epoch')}", *filter(None, parts)])
 
 
-def _layout(epochs: int) -> dict[str, Any]:
+def _layout(epochs: int, metric: str) -> dict[str, Any]:
     return layout(
         "Training curves",
         height=400,
         xaxis=axis("Epoch", anchor="y", dtick=max(1, epochs // 8)),
-        yaxis=axis("Select acc. (%)", domain=[0, 0.46]),
+        yaxis=axis("Select acc. (%)" if metric == "accuracy" else "Agreement (%)", domain=[0, 0.46]),
         yaxis2=axis("Loss (nats)", domain=[0.54, 1]),
     )
 

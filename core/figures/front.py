@@ -1,9 +1,10 @@
 """The front: what is lost against what is saved.
 
 Solid marks were evaluated on the report split, hollow ones are only predicted; a mark that another evaluated one
-beats on both axes is faint. Predicted accuracy does not exist, so hollow marks have a loss and no accuracy: on the
-accuracy axis they stand in a strip of their own beneath. Stars are what people measured themselves
-(`core.figures.own_measurements`).
+beats on both axes is faint. Where images have no labels, accuracy is the agreement with the float network, loss the
+divergence from it, and the words say so. Predicted accuracy does not exist, so hollow marks have a loss and no
+accuracy: on the accuracy axis they stand in a strip of their own beneath. Stars are what people measured themselves
+(`core.figures.own_measurements`); their accuracies, which need labels, do not stand among agreements.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.figures.layouts import axis as axis_layout
 from core.figures.layouts import empty, layout
 from core.figures.own_measurements import OwnMark, Place, own_marks, own_row, own_traces
 from core.figures.quantities import COLUMNS, TITLES, Axis, Unit, unit_for
-from core.figures.reading import at, cost, finite, limits, measured, target_of
+from core.figures.reading import at, cost, finite, limits, measured, quality, target_of
 
 Value = Literal["accuracy", "loss"]
 NAMES = {"search": "found by search", "uniform": "uniform", "own": "own policy", "float": "float"}
@@ -61,19 +62,20 @@ def front(
     """Accuracy (or loss increase) over a cost, for every candidate that has both."""
     target = target_of(job, target)
     marks = marked_dominated(_marks(candidates, report, target, axis, value), value)
-    title = f"{'Accuracy' if value == 'accuracy' else 'Loss increase'} over {TITLES[axis].lower()}"
+    title = f"{_heading(report, value)} over {TITLES[axis].lower()}"
     own = _own(candidates, report, target, axis, value)
     rows = [[*_row(mark, axis, value), _provenance(mark, report, target, axis), None, None] for mark in marks]
     rows += [own_row(mark, axis, value == "accuracy") for mark in own]
+    columns = _columns(axis, value, quality(report))
     if not marks and not own:
-        return Figure(title, [], empty("No point has been found yet"), _columns(axis, value), rows)
+        return Figure(title, [], empty("No point has been found yet"), columns, rows)
     strip = any(mark.place.below for mark in own) or (value == "accuracy" and any(not mark.evaluated for mark in marks))
     unit = unit_for(axis, [*(mark.x for mark in marks), *(mark.place.x for mark in own)])
     view = View(target, axis, value, unit, strip)
     figure_layout = _layout(title, report, view)
     figure_layout["shapes"], figure_layout["annotations"] = _lines(job, candidates, report, view)
     traces = [*_traces(marks, unit, value), *own_traces(own, unit)]
-    return Figure(title, traces, figure_layout, _columns(axis, value), rows)
+    return Figure(title, traces, figure_layout, columns, rows)
 
 
 def _marks(candidates: Sequence[Json], report: Json | None, target: str | None, axis: Axis, value: Value) -> list[Mark]:
@@ -100,7 +102,7 @@ def _value(candidate: Json, report: Json | None, value: Value) -> tuple[float, s
 def _own(
     candidates: Sequence[Json], report: Json | None, target: str | None, axis: Axis, value: Value
 ) -> list[OwnMark]:
-    found = []
+    found, comparable = [], value == "accuracy" and quality(report) == "accuracy"
     for candidate in candidates:
         if candidate.get("origin") == "float":
             continue
@@ -109,7 +111,14 @@ def _own(
         if known is not None:
             shown = 100 * known[0] if value == "accuracy" and known[2] else known[0]
             y = Place(0.0, shown, below=value == "accuracy" and not known[2])
-        found += own_marks(candidate, target, axis, value == "accuracy", cost(candidate, axis, target), y)
+        found += own_marks(
+            candidate,
+            target,
+            axis,
+            comparable,
+            cost(candidate, axis, target),
+            y,
+        )
     return found
 
 
@@ -181,8 +190,17 @@ def _hover(mark: Mark, unit: Unit, value: Value) -> str:
     return "<br>".join(lines + (["beaten by another point"] if mark.dominated else []))
 
 
+def _heading(report: Json | None, value: Value) -> str:
+    labelled = quality(report) == "accuracy"
+    if value == "accuracy":
+        return "Accuracy" if labelled else "Agreement with float"
+    return "Loss increase" if labelled else "Divergence from float"
+
+
 def _layout(title: str, report: Json | None, view: View) -> dict[str, Any]:
-    heading = "Accuracy on the report split (%)" if view.value == "accuracy" else "Loss increase over float (nats)"
+    heading = f"{_heading(report, view.value)} {'on the report split (%)' if view.value == 'accuracy' else '(nats)'}"
+    if view.value == "loss" and quality(report) == "accuracy":
+        heading = "Loss increase over float (nats)"
     cost_axis = axis_layout(_cost_title(report, view), rangemode="tozero", anchor="y2" if view.strip else "y")
     value_axis = axis_layout(heading, domain=[STRIP + 0.06, 1] if view.strip else [0, 1])
     figure_layout = layout(title, height=460, xaxis=cost_axis, yaxis=value_axis)
@@ -230,8 +248,8 @@ def _note(text: str, **place: Any) -> dict[str, Any]:
     return {"text": text, "showarrow": False, "font": {"size": 11, "color": colours.NEUTRAL}, **place}
 
 
-def _columns(axis: Axis, value: Value) -> list[str]:
-    return ["candidate", "origin", COLUMNS[axis], "accuracy" if value == "accuracy" else "loss_increase",
+def _columns(axis: Axis, value: Value, metric: str) -> list[str]:
+    return ["candidate", "origin", COLUMNS[axis], metric if value == "accuracy" else "loss_increase",
             "predicted_loss_increase", "state", "dominated", "provenance", "device", "date"]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from core.figures.figure import Cell, Figure, Json
 from core.figures.own_measurements import PROVENANCE
-from core.figures.reading import at, finite, measured
+from core.figures.reading import at, finite, measured, quality
 
 TITLE: Final = "Measured by you"
 _OWN = ("device", "date", "latency_s", "energy_j", "accuracy", "note")
@@ -21,7 +21,8 @@ COLUMNS: Final = (
 def own_table(candidates: Sequence[Json], report: Json | None) -> Figure:
     """One row for each measurement, in the candidates' order and by date. Seconds, joules, shares."""
     rows = [row for candidate in candidates for row in _rows(candidate, report)]
-    return Figure(TITLE, [], {}, COLUMNS, rows)
+    columns = [name.replace("report_accuracy", f"report_{quality(report)}") for name in COLUMNS]
+    return Figure(TITLE, [], {}, columns, rows)
 
 
 def _rows(candidate: Json, report: Json | None) -> Iterator[list[Cell]]:

@@ -21,12 +21,18 @@ from core.figures.curves import curves
 from core.figures.figure import Figure, Json
 from core.figures.front import front
 from core.figures.latency import latency
-from core.figures.reading import STATES, at, finite
+from core.figures.reading import STATES, at, finite, quality
 from core.figures.sensitivity import sensitivity
 
 VERSION = 1
 _SPLITS = ("report", "select")
-_UNITS = {"accuracy": "share of right answers", "loss": "nats"}
+_UNITS = {
+    "accuracy": {"accuracy": ("accuracy", "share of right answers"), "loss": ("loss", "nats")},
+    "agreement": {
+        "accuracy": ("agreement with the float network", "share of equal answers"),
+        "loss": ("divergence from the float network", "nats"),
+    },
+}
 _COSTS = {"latency": ("latency_s", "s"), "energy": ("energy_j", "J")}
 _RAN = ("device", "threads", "batch", "repetitions", "onnxruntime_version")
 _OUTCOME = ("certificate", "training", "history")
@@ -48,8 +54,8 @@ def point_figures(candidate: Json, report: Json | None) -> dict[str, Any]:
 
 def _all(candidate: Json, report: Json | None) -> Iterator[dict[str, Any]]:
     for state, words in STATES:
-        yield from _evaluated(at(candidate, "measured", state), "this point", words)
-    yield from _evaluated(at(report, "float"), "float", "as uploaded")
+        yield from _evaluated(at(candidate, "measured", state), "this point", words, quality(report))
+    yield from _evaluated(at(report, "float"), "float", "as uploaded", quality(report))
     yield from _predicted(candidate, report)
     for target in _targets(candidate):
         yield from _costs(candidate, report, target)
@@ -63,11 +69,11 @@ def _figure(quantity: str, value: Any, unit: str, kind: str, **origin: Any) -> I
         yield {"quantity": quantity, "value": value, "unit": unit, "kind": kind, **origin}
 
 
-def _evaluated(by_split: Any, network: str, stage: str) -> Iterator[dict[str, Any]]:
+def _evaluated(by_split: Any, network: str, stage: str, metric: str) -> Iterator[dict[str, Any]]:
     for split in _SPLITS:
-        for quantity, unit in _UNITS.items():
+        for key, (quantity, unit) in _UNITS[metric].items():
             origin = {"network": network, "split": split, "stage": stage, "images": at(by_split, split, "samples")}
-            yield from _figure(quantity, at(by_split, split, quantity), unit, "evaluated", **origin)
+            yield from _figure(quantity, at(by_split, split, key), unit, "evaluated", **origin)
 
 
 def _predicted(candidate: Json, report: Json | None) -> Iterator[dict[str, Any]]:
@@ -129,7 +135,7 @@ def point_plots(job: Json, candidates: Sequence[Json], report: Json | None, cand
     chosen = str(candidate.get("id") or candidate.get("name"))
     plots = {"bits": bits(others, report, chosen), "sensitivity": sensitivity(others, report, chosen)}
     if candidate.get("history"):
-        plots["training"] = curves(others, chosen)
+        plots["training"] = curves(others, chosen, report)
     for target in at(job, "specification", "targets") or ():
         plots[f"front.{target}"] = _ringed(front(job, others, report, target=target), chosen)
         plots[f"latency.{target}"] = latency(job, others, report, target, chosen)

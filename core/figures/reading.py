@@ -28,6 +28,11 @@ def at(tree: Any, *path: str) -> Any:
     return tree
 
 
+def quality(report: Json | None) -> str:
+    """What the share called accuracy is: that, or the agreement with the float network where labels are missing."""
+    return "agreement" if at(report, "metric") == "agreement" else "accuracy"
+
+
 def measured(candidate: Json, quantity: str) -> tuple[float | None, str]:
     """Accuracy or loss on the report split, and in which state: after training where it was trained."""
     for state, words in STATES:

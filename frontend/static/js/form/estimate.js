@@ -26,7 +26,14 @@ function assumed(specification, macs, images, catalogue) {
   const epochs = training ? training.epochs * (TRAINING * images.train * (training.distillation ? DISTILLATION : 1) + images.select) : 0;
   const each = (macs * (epochs + 2 * (images.select + images.report))) / ASSUMED_MACS_PER_S;
   const sensitivity = Math.min(specification.sensitivity.budget_s, (macs * PROBES * specification.sensitivity.samples) / ASSUMED_MACS_PER_S);
-  return { fixed: FIXED_S, sensitivity, points: slots(specification, catalogue) * (EACH_POINT_S + each) };
+  return { fixed: FIXED_S + making(specification, macs, images), sensitivity, points: slots(specification, catalogue) * (EACH_POINT_S + each) };
+}
+
+// Images are optimised by passes forward and backward; a generator learns once, on batches of 32.
+function making({ dataset_id: dataset, synthetic }, macs, images) {
+  if (dataset !== null || synthetic.source === "range-noise") return 0;
+  const passed = synthetic.source === "generator" ? 32 : images.train + images.select + images.report;
+  return (macs * TRAINING * passed * synthetic.iterations) / ASSUMED_MACS_PER_S;
 }
 
 // Seconds, and the number of finished jobs they rest on.
@@ -41,7 +48,7 @@ export function estimate(specification, model, dataset, data) {
 // By what factor each part of a finished job took longer than assumed. A job that re-used results says nothing.
 function corrections(job, { models, datasets, catalogue }) {
   const model = models.find((one) => one.id === job.model.id);
-  const dataset = datasets.find((one) => one.id === job.dataset.id);
+  const dataset = datasets.find((one) => one.id === job.dataset?.id);
   const reused = job.stages.some((stage) => stage.reused > stage.total / 2);
   if (job.state !== "succeeded" || reused || !model?.total_macs || !dataset?.summary) return null;
   const expected = assumed(job.specification, model.total_macs, imagesOf(dataset), catalogue);

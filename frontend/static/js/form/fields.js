@@ -3,7 +3,7 @@ import { bitCell, freshId, h } from "../dom.js";
 import { read, write } from "./schema.js";
 
 // Fields whose values are cards of the catalogue.
-export const CATALOGUED = { "quantizer.method": "methods", "calibration.observer": "observers", "post_training.rounding": "roundings", "sensitivity.metric": "sensitivity_metrics", "search.strategy": "strategies" };
+export const CATALOGUED = { "quantizer.method": "methods", "calibration.observer": "observers", "post_training.rounding": "roundings", "synthetic.source": "synthetic_sources", "sensitivity.metric": "sensitivity_metrics", "search.strategy": "strategies" };
 
 // Widths that one passes from many to few.
 const FALLING = new Set(["training.progressive_bits"]);
@@ -64,8 +64,8 @@ export class Fields {
     }
   }
 
-  // Shows each error of a problem at the field it names; answers those that no field here can show.
-  showErrors(errors) {
+  // Shows each error of a problem at the field it names; answers those that no field here can show. `go`: to the first.
+  showErrors(errors, go = true) {
     const homeless = [];
     let first = null;
     for (const { path, message } of errors) {
@@ -77,6 +77,7 @@ export class Fields {
       unfold(place.root);
       first ??= place;
     }
+    if (!go) return homeless;
     first?.root.scrollIntoView({ block: "center" });
     (first?.control.matches("input, select, textarea") ? first.control : first?.control.querySelector("input, select, textarea"))?.focus();
     return homeless;

@@ -2,10 +2,13 @@
 import { fill, freshId, h } from "../dom.js";
 import { Uploader } from "../uploads.js";
 
+const NONE = "none";
+
 export class Pick {
-  constructor({ kind, title, things, describe, context, chosen, onPick }) {
-    Object.assign(this, { kind, title, things, describe, context, onPick });
-    this.selected = chosen ?? things.find((one) => one.state === "ready")?.id ?? "";
+  // `without`: words for taking none, where that is possible.
+  constructor({ kind, title, things, describe, context, chosen, without = null, onPick }) {
+    Object.assign(this, { kind, title, things, describe, context, without, onPick });
+    this.selected = without && chosen === null ? NONE : chosen ?? things.find((one) => one.state === "ready")?.id ?? "";
     this.list = h("select", { id: freshId("pick"), onchange: (event) => this.pick(event.target.value) });
     this.facts = h("p", { class: "why" });
     this.uploadPlace = h("div");
@@ -41,9 +44,14 @@ export class Pick {
     return this.things.find((one) => one.id === this.selected) ?? null;
   }
 
+  none() {
+    return this.selected === NONE;
+  }
+
   draw() {
     const ready = this.ready();
-    fill(this.list, ready.length ? null : h("option", { value: "" }, "none yet: upload one below"), ready.map((one) => h("option", { value: one.id, selected: one.id === this.selected }, one.name)));
+    fill(this.list, ready.length ? null : h("option", { value: "" }, "none yet: upload one below"), ready.map((one) => h("option", { value: one.id, selected: one.id === this.selected }, one.name)),
+      this.without ? h("option", { value: NONE, selected: this.none() }, this.without) : null);
     fill(this.facts, this.thing() ? this.describe(this.thing()) : "");
   }
 }

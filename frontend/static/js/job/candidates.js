@@ -2,7 +2,7 @@
 import { byId, chip, fill, h } from "../dom.js";
 import { digits, isNumber, percent, points, quantity } from "../format.js";
 import { Table } from "../table.js";
-import { averageBits, calibrated, cost, final } from "./reading.js";
+import { agrees, averageBits, calibrated, capital, cost, final, quality } from "./reading.js";
 
 export class Candidates {
   constructor(choices) {
@@ -39,21 +39,23 @@ function columns(data, choices) {
   const provenance = data.report?.costs?.[target]?.provenance;
   const energy = data.candidates.some((one) => isNumber(cost(one, "energy", target)));
   const front = frontOf(data, target);
+  const metric = quality(data);
+  const share = agrees(data) ? "agreement" : "accuracy";
   const against = (row) => (isNumber(final(row).value) && isNumber(float) ? final(row).value - float : null);
   return [
     { title: "Name", heading: true, cell: (row) => pin(row, choices), key: (row) => row.name, raw: (row) => row.name, csv: "name" },
     { title: "From", cell: (row) => row.origin, key: (row) => row.origin, raw: (row) => row.origin, csv: "origin" },
     { title: "State", cell: (row) => stateOf(row, front), key: (row) => (front?.has(row.point) ? "on the front" : row.state), raw: (row) => row.state, csv: "state" },
-    { title: "Accuracy", number: true, cell: (row) => percent(final(row).value), key: (row) => final(row).value, raw: (row) => final(row).value, csv: "accuracy_report" },
-    { title: "Against float", number: true, cell: (row) => points(against(row)), key: against, raw: against, csv: "accuracy_minus_float" },
-    { title: "Calibrated only", number: true, cell: (row) => percent(calibrated(row)), key: calibrated, raw: calibrated, csv: "accuracy_calibrated_report" },
+    { title: capital(metric), number: true, cell: (row) => percent(final(row).value), key: (row) => final(row).value, raw: (row) => final(row).value, csv: `${share}_report` },
+    agrees(data) ? null : { title: "Against float", number: true, cell: (row) => points(against(row)), key: against, raw: against, csv: "accuracy_minus_float" },
+    { title: "Calibrated only", number: true, cell: (row) => percent(calibrated(row)), key: calibrated, raw: calibrated, csv: `${share}_calibrated_report` },
     { title: "Predicted loss", number: true, cell: (row) => digits(row.predicted?.loss_increase), key: (row) => row.predicted?.loss_increase, raw: (row) => row.predicted?.loss_increase, csv: "predicted_loss_increase" },
     costColumn("latency", `Latency${provenance ? `, ${provenance}` : ""}`, "latency_s", target),
     ...(energy ? [costColumn("energy", "Energy", "energy_j", target)] : []),
     costColumn("size", "Size", "size_bytes", target),
     costColumn("bit-operations", "Bit operations", "bit_operations", target),
     bitsColumn("weights", "Mean W"), bitsColumn("activations", "Mean A"),
-  ];
+  ].filter(Boolean);
 }
 
 function costColumn(axis, title, csv, target) {

@@ -1,7 +1,7 @@
 // The picked point: what it reaches, what it costs, how sure that is, and its files. Two points: their difference.
 import { bitCell, chip, fill, h } from "../dom.js";
 import { digits, isNumber, percent, points, quantity, signed } from "../format.js";
-import { averageBits, calibrated, cost, final, mean, named } from "./reading.js";
+import { agrees, averageBits, calibrated, capital, cost, final, mean, named, quality } from "./reading.js";
 import { parityWords, speedWords } from "./parity.js";
 import { trainingWords } from "./training.js";
 
@@ -27,7 +27,7 @@ function single(candidate, why, pinned, data, choices, measurements) {
     pinned ? null : h("p", { class: "muted small" }, why),
     candidate.problem ? h("div", { class: "notice bad" }, h("strong", {}, candidate.problem.title), h("p", {}, candidate.problem.detail), h("p", {}, candidate.problem.hint)) : null,
     h("dl", { class: "big" }, accuracyRows(candidate, data), latencyRows(candidate, data, choices.target), sizeRows(candidate, data)),
-    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate), speedWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate, data, choices.target),
+    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate, quality(data)), speedWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate, data, choices.target),
     h("p", { class: "muted small" }, pinned ? "Pick a second point to see the difference." : "Click a point, or its name in the table, to pin it."),
   ];
 }
@@ -37,10 +37,10 @@ function accuracyRows(candidate, data) {
   const float = data.report?.float?.report?.accuracy;
   const before = calibrated(candidate);
   const loss = candidate.predicted?.loss_increase;
-  if (value === null) return [h("dt", {}, "–"), h("dd", {}, "accuracy not evaluated yet", isNumber(loss) ? `; predicted loss increase ${digits(loss)}` : "")];
+  if (value === null) return [h("dt", {}, "–"), h("dd", {}, `${quality(data)} not evaluated yet`, isNumber(loss) ? `; predicted loss increase ${digits(loss)}` : "")];
   const error = samples ? ` ± ${(100 * Math.sqrt((value * (1 - value)) / samples)).toFixed(2)} (standard error, ${samples} images)` : "";
   return [h("dt", {}, percent(value)), h("dd", {},
-    isNumber(float) ? [h("strong", {}, points(value - float)), " against float. "] : null,
+    agrees(data) ? [h("strong", {}, "agreement with the float network"), ", in place of accuracy: the images have no labels. "] : isNumber(float) ? [h("strong", {}, points(value - float)), " against float. "] : null,
     `Report split${data.report?.splits?.select_is_report ? " (which is the select split as well)" : ""}, ${words}${error}.`, words === "after training" && before !== null ? ` ${percent(before)} after calibration.` : "")];
 }
 
@@ -88,7 +88,7 @@ function fileButtons(candidate, data) {
 function difference(a, b, data, choices) {
   const target = choices.target;
   const rows = [
-    ["Accuracy", percent(final(a).value), percent(final(b).value), points(minus(final(b).value, final(a).value))],
+    [capital(quality(data)), percent(final(a).value), percent(final(b).value), points(minus(final(b).value, final(a).value))],
     ...["latency", "energy", "size", "bit-operations"].map((axis) => costRow(axis, cost(a, axis, target), cost(b, axis, target))),
     ["Mean W bits", digits(averageBits(a, "weights"), 2), digits(averageBits(b, "weights"), 2), signed(digits(minus(averageBits(b, "weights"), averageBits(a, "weights")), 2))],
     ["Mean A bits", digits(averageBits(a, "activations"), 2), digits(averageBits(b, "activations"), 2), signed(digits(minus(averageBits(b, "activations"), averageBits(a, "activations")), 2))],

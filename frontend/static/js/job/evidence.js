@@ -15,12 +15,14 @@ export function showProvenance(job, report) {
   const { specification } = job;
   return fill(byId("provenance"), facts([
     ["Splits", report.split_note],
-    ["Float network", report.float ? `${percent(report.float.report?.accuracy)} on report, ${percent(report.float.select?.accuracy)} on select` : null],
+    ["Images", report.synthesis ? `made from the network itself: ${report.synthesis.title}, seed ${report.synthesis.seed}` : null],
+    ["Measured", report.metric === "agreement" ? "agreement with the float network, and divergence from it: the images have no labels" : null],
+    ["Float network", report.float && report.metric !== "agreement" ? `${percent(report.float.report?.accuracy)} on report, ${percent(report.float.select?.accuracy)} on select` : null],
     ["Quantizer", quantizerWords(specification.quantizer)],
     ["Calibration", `${specification.calibration.observer}, ${specification.calibration.samples} images of train`],
     ["Sensitivity", sensitivityWords(report.sensitivity)],
     ...Object.entries(report.costs ?? {}).map(([target, cost]) => [`Costs on ${target}`, `${cost.provenance}; ${cost.source}`]),
-    ["Recipe", specification.training ? listed(specification.training) : "no training: accuracy is after calibration"],
+    ["Recipe", specification.training ? listed(specification.training) : `no training: ${report.metric ?? "accuracy"} is after calibration`],
     ["Seed", String(specification.seed)],
     ["Versions", listed(found?.versions)],
     ["Content hashes", listed(found?.hashes)],

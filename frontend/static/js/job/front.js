@@ -3,10 +3,11 @@ import { byId, fill, h } from "../dom.js";
 import { isNumber } from "../format.js";
 import { Figure } from "../plots.js";
 import { token } from "../theme.js";
-import { final, withId } from "./reading.js";
+import { agrees, final, withId } from "./reading.js";
 
 const AXES = [["latency", "Latency"], ["energy", "Energy"], ["size", "Size"], ["bit-operations", "Bit operations"]];
 const VALUES = [["accuracy", "Accuracy"], ["loss", "Loss"]];
+const VALUES_UNLABELLED = [["accuracy", "Agreement"], ["loss", "Divergence"]];
 
 const CLICK_PX = 24; // plotly picks a mark from 20 px around
 
@@ -25,7 +26,7 @@ export class Front {
     place.tabIndex = 0;
     place.setAttribute("role", "group");
     place.setAttribute("aria-roledescription", "chart");
-    place.setAttribute("aria-label", "Front of accuracy over cost. Arrow keys walk from point to point, Enter pins one; the candidates table below holds the same.");
+    place.setAttribute("aria-label", "Front of accuracy, or of agreement with float, over cost. Arrow keys walk from point to point, Enter pins one; the candidates table below holds the same.");
     place.addEventListener("keydown", (event) => this.key(event));
     place.addEventListener("pointerdown", (event) => this.pressed(event), true);
   }
@@ -48,7 +49,7 @@ export class Front {
     const energy = data.candidates.some((one) => isNumber(one.costs?.[choices.target]?.energy_j));
     const axes = AXES.filter(([axis]) => axis !== "energy" || energy);
     fill(byId("front-controls"),
-      segmented("Value", VALUES, choices.value, (value) => choices.set({ value })),
+      segmented("Value", agrees(data) ? VALUES_UNLABELLED : VALUES, choices.value, (value) => choices.set({ value })),
       segmented("Axis", axes, choices.axis, (axis) => choices.set({ axis })),
       targets.length > 1 ? h("label", {}, "Target", h("select", { data: { key: "target" }, onchange: (event) => choices.set({ target: event.target.value }) }, targets.map((target) => h("option", { value: target, selected: target === choices.target }, target)))) : null,
       this.figure.downloads());

@@ -5,14 +5,16 @@ import { problemNotice } from "../notices.js";
 
 export const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
+export const nameOf = (job) => job.name || `${job.model.name} ${job.dataset ? `on ${job.dataset.name}` : "without data"}`;
+
 export function showHeader(root, job, { onCancel }) {
-  const name = job.name || `${job.model.name} on ${job.dataset.name}`;
+  const name = nameOf(job);
   document.title = `${job.state === "running" ? `${Math.round(100 * job.progress)} % · ` : ""}${name} · Bitfront`;
   fill(root,
     h("h1", {}, name),
     stateChip(job.state),
     h("a", { class: "chip", href: `/ui/models/${job.model.id}` }, `model ${job.model.name}`),
-    chip(`data ${job.dataset.name}`),
+    chip(job.dataset ? `data ${job.dataset.name}` : "no data"),
     job.specification.targets.map((target) => h("a", { class: "chip", href: `/ui/targets#${encodeURIComponent(target)}` }, `on ${target}`)),
     h("span", { class: "muted" }, timeWords(job)),
     h("span", { class: "top-end" },
@@ -50,7 +52,7 @@ function roundedUp(value) {
 }
 
 const SIGNS = { succeeded: "✓", failed: "✗", cancelled: "–", running: "", queued: "", waiting: "" };
-const NAMES = { finetune: "fine-tune", costs: "cost tables", joint: "train jointly" };
+const NAMES = { finetune: "fine-tune", costs: "cost tables", joint: "train jointly", synthesize: "make images" };
 
 export function showTimeline(root, job) {
   fill(root, job.stages.map(notReached).map((stage) => h("li", { data: { state: stage.state } },

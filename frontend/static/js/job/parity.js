@@ -4,13 +4,13 @@ import { digits, isNumber, percent, quantity } from "../format.js";
 
 const EXACT = new Set(["executor-deploy", "integer-onnx-executor", "compiled-executor"]); // equality is promised of these
 
-export function parityWords(candidate) {
+export function parityWords(candidate, quality) {
   const found = candidate.parity;
   if (!found?.comparisons) return null;
-  return [h("p", { class: "small" }, summary(found)),
+  return [h("p", { class: "small" }, summary(found, quality)),
     h("details", { class: "parity" }, h("summary", {}, "Parity report"),
       h("div", { class: "scroll" }, h("table", { class: "told" }, h("caption", { class: "visually-hidden" }, `Parity of the files of ${candidate.name}`),
-        heads("Comparison, and what it means", "Result"), h("tbody", {}, found.comparisons.map(comparisonRow)))),
+        heads("Comparison, and what it means", "Result"), h("tbody", {}, found.comparisons.map((one) => comparisonRow(one, quality))))),
       sizeTable(found), refusals(found))];
 }
 
@@ -18,27 +18,27 @@ const heads = (...words) => h("thead", {}, h("tr", {}, words.map((word) => h("th
 
 const explained = (title, meaning) => h("th", { scope: "row" }, title, h("p", { class: "why" }, meaning));
 
-function summary(found) {
+function summary(found, quality) {
   const qdq = found.comparisons.find((one) => one.name === "qdq-training");
   const integers = found.comparisons.find((one) => one.name === "executor-training");
-  const words = [`The files were run. ONNX agrees with the trained model on ${percent(qdq?.agreement)} of ${qdq?.images} images, largest difference ${digits(qdq?.max_abs_difference)}; accuracy ${percent(qdq?.accuracy)}.`];
+  const words = [`The files were run. ONNX agrees with the trained model on ${percent(qdq?.agreement)} of ${qdq?.images} images, largest difference ${digits(qdq?.max_abs_difference)}; ${quality} ${percent(qdq?.accuracy)}.`];
   if (integers && !integers.skipped) words.push(`Integers alone agree on ${percent(integers.agreement)} of ${integers.images}.`);
   return words.join(" ");
 }
 
-function comparisonRow(one) {
+function comparisonRow(one, quality) {
   const bad = !one.skipped && EXACT.has(one.name) && one.outputs_equal !== one.outputs;
   return h("tr", { data: { comparison: one.name } }, explained(one.title, one.meaning),
-    h("td", { class: one.skipped ? "muted" : bad ? "bad" : "" }, one.skipped ? `Not compared: ${one.skipped}.` : resultWords(one)));
+    h("td", { class: one.skipped ? "muted" : bad ? "bad" : "" }, one.skipped ? `Not compared: ${one.skipped}.` : resultWords(one, quality)));
 }
 
-function resultWords(one) {
+function resultWords(one, quality) {
   const words = [];
   if (EXACT.has(one.name)) words.push(one.outputs_equal === one.outputs ? `equal to the bit on ${one.images} images` : `${one.outputs_equal} of ${one.outputs} outputs equal on ${one.images} images`);
   else words.push(`same prediction on ${percent(one.agreement)} of ${one.images} images`);
   if (one.codes && !EXACT.has(one.name)) words.push(`${percent(one.codes.equal, 3)} of activation codes equal, ${percent(one.codes.within_one_step, 3)} within one step`);
   if (isNumber(one.max_abs_difference) && !EXACT.has(one.name)) words.push(`largest difference ${digits(one.max_abs_difference)} of ${digits(one.largest_output)}`);
-  if (isNumber(one.accuracy)) words.push(`accuracy ${percent(one.accuracy)}${one.accuracy === one.accuracy_against ? "" : ` against ${percent(one.accuracy_against)}`}`);
+  if (isNumber(one.accuracy)) words.push(`${quality} ${percent(one.accuracy)}${one.accuracy === one.accuracy_against ? "" : ` against ${percent(one.accuracy_against)}`}`);
   return `${words.join("; ")}.`;
 }
 

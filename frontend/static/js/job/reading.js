@@ -9,6 +9,11 @@ export function final(candidate, quantity = "accuracy", split = "report") {
   return { value: null, words: "not evaluated yet", state: null, samples: null };
 }
 
+// What a share of right answers is: without labels, the answers are those of the float network.
+export const agrees = (data) => data?.report?.metric === "agreement";
+export const quality = (data) => (agrees(data) ? "agreement with float" : "accuracy");
+export const capital = (words) => words[0].toUpperCase() + words.slice(1);
+
 export const calibrated = (candidate) => candidate?.measured?.calibrated?.report?.accuracy ?? null;
 
 export function cost(candidate, axis, target) {
@@ -38,7 +43,7 @@ export function suggested(candidates, report, target) {
   const close = byCost.find((one) => isNumber(float) && final(one).value >= float - 0.01);
   if (close) return { candidate: close, why: "Suggested: the fastest point within one percentage point of float." };
   const best = [...evaluated].sort((a, b) => final(b).value - final(a).value)[0];
-  if (best) return { candidate: best, why: "Suggested: the most accurate point so far." };
+  if (best) return { candidate: best, why: report?.metric === "agreement" ? "Suggested: the point that agrees most with float so far." : "Suggested: the most accurate point so far." };
   return { candidate: candidates.find((one) => one.origin === "search") ?? candidates[0] ?? null, why: "Predicted only: not evaluated yet." };
 }
 

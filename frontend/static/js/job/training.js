@@ -2,7 +2,7 @@
 import { facts, h } from "../dom.js";
 import { isNumber, percent } from "../format.js";
 
-const STOPPED = { finished: "all epochs were done", patience: "no better accuracy on select for as long as the recipe waits", diverged: "it diverged" };
+const STOPPED = { finished: "all epochs were done", patience: "no better on select for as long as the recipe waits", diverged: "it diverged" };
 
 export function trainingWords(candidate) {
   const record = candidate.training;

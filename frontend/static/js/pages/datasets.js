@@ -13,7 +13,7 @@ const COLUMNS = [
   { title: "Data set", heading: true, class: "name", cell: (dataset) => dataset.name, key: (dataset) => dataset.name },
   { title: "State", cell: (dataset) => [stateChip(dataset.state), dataset.problem ? h("p", { class: "small bad" }, dataset.problem.detail) : null], key: (dataset) => dataset.state },
   { title: "Image", class: "nowrap", cell: (dataset) => shape(dataset.summary?.input_shape) || "–" },
-  { title: "Classes", number: true, cell: (dataset) => String(dataset.summary?.classes ?? "–"), key: (dataset) => dataset.summary?.classes },
+  { title: "Classes", number: true, cell: (dataset) => (dataset.summary?.labelled === false ? "no labels" : String(dataset.summary?.classes ?? "–")), key: (dataset) => dataset.summary?.classes },
   ...SPLITS.map((split) => ({ title: split, number: true, cell: (dataset) => countOf(dataset.summary?.splits?.[split]), key: (dataset) => dataset.summary?.splits?.[split]?.images })),
   { title: "Splits", cell: (dataset) => origins(dataset.summary) },
   { title: "Added", cell: (dataset) => moment(dataset.created_at), key: (dataset) => dataset.created_at },

@@ -11,6 +11,7 @@ import { Log, showFiles, showProvenance } from "../job/evidence.js";
 import { Front } from "../job/front.js";
 import { ENDED, showHeader, showProblem, showTimeline } from "../job/header.js";
 import { Layers } from "../job/layers.js";
+import { showImages } from "../job/images.js";
 import { Measurements } from "../job/measurements.js";
 import { suggested, withId } from "../job/reading.js";
 import { Choices } from "../job/state.js";
@@ -51,6 +52,7 @@ function showResults() {
   panels.front.show(data.job, data, view.picked);
   panels.layers.show(data.job, view.picked, view.other, data);
   panels.candidates.show(data, view.picked);
+  showImages(byId("images"), data);
   showProvenance(data.job, data.report);
   showFiles(data);
   showCurves(view.picked);

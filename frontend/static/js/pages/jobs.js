@@ -4,12 +4,12 @@ import { all } from "../api.js";
 import { byId, h, stateChip } from "../dom.js";
 import { exampleButton } from "../example.js";
 import { duration, moment } from "../format.js";
-import { ENDED } from "../job/header.js";
+import { ENDED, nameOf } from "../job/header.js";
 import { emptyState, liveList } from "../lists.js";
 import { Table } from "../table.js";
 
 const COLUMNS = [
-  { title: "Job", heading: true, class: "name", cell: (job) => h("a", { href: `/ui/jobs/${job.id}` }, job.name || `${job.model.name} on ${job.dataset.name}`), key: (job) => job.name },
+  { title: "Job", heading: true, class: "name", cell: (job) => h("a", { href: `/ui/jobs/${job.id}` }, nameOf(job)), key: (job) => job.name },
   { title: "State", cell: (job) => stateChip(job.state), key: (job) => job.state },
   { title: "Progress", cell: progress, key: (job) => job.progress },
   { title: "Targets", cell: (job) => job.specification.targets.join(", "), key: (job) => job.specification.targets.join() },

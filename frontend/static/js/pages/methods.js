@@ -6,7 +6,7 @@ import { MethodTable } from "../methods/table.js";
 import { badge, methodFacts, notes, paperLink, settingsList } from "../methods/card.js";
 import { guarded } from "../notices.js";
 
-const GROUPS = [["observers", "Calibration"], ["preparations", "Before calibration"], ["roundings", "Rounding"], ["bias_corrections", "Bias correction"], ["sensitivity_metrics", "Sensitivity"], ["strategies", "Search"], ["architectures", "Architectures"]];
+const GROUPS = [["observers", "Calibration"], ["preparations", "Before calibration"], ["roundings", "Rounding"], ["bias_corrections", "Bias correction"], ["synthetic_sources", "Images without data"], ["sensitivity_metrics", "Sensitivity"], ["strategies", "Search"], ["architectures", "Architectures"]];
 const SHOWN = new Set(["id", "title", "paper", "link", "reconstruction_notes", "description", "summary", "reconstruction", "settings_schema"]);
 
 function card(group, one) {

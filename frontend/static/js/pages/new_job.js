@@ -12,6 +12,7 @@ import { OwnPolicies } from "../form/policies.js";
 import { postTrainingFields } from "../form/post_training.js";
 import { PRESETS } from "../form/presets.js";
 import { Schema, write } from "../form/schema.js";
+import { syntheticFields, syntheticProblem } from "../form/synthetic.js";
 import { trainingFields } from "../form/training.js";
 import { guarded, problemNotice } from "../notices.js";
 import { DATASET, MODEL } from "../uploads.js";
@@ -55,7 +56,7 @@ class NewJob {
     this.preset = data.source ? null : "balanced";
     this.layers = [];
     this.model = new Pick({ kind: MODEL, title: "Model", things: data.models, chosen: this.values.model_id, describe: modelWords, context: { architectures: data.catalogue.architectures }, onPick: () => this.picked() });
-    this.dataset = new Pick({ kind: DATASET, title: "Data set", things: data.datasets, chosen: this.values.dataset_id, describe: datasetWords, context: {}, onPick: () => this.picked() });
+    this.dataset = new Pick({ kind: DATASET, title: "Data set", things: data.datasets, chosen: this.values.dataset_id, describe: datasetWords, context: {}, without: "No data: make images from the network", onPick: () => this.picked() });
     form.addEventListener("submit", (event) => this.submit(event));
     this.draw();
     this.picked();
@@ -71,7 +72,7 @@ class NewJob {
     this.pinPlace = h("div");
     const own = new OwnPolicies(this.values, changed);
     fill(byId("form-main"),
-      this.panel("What", h("div", { class: "fields two" }, this.place("model_id", this.model.root), this.place("dataset_id", this.dataset.root))),
+      this.panel("What", h("div", { class: "fields two" }, this.place("model_id", this.model.root), this.place("dataset_id", this.dataset.root), this.imagesPlace = h("div", { class: "wide" }))),
       this.panel("How thorough", h("div", { class: "presets" }, PRESETS.map((preset) => this.presetButton(preset)))),
       this.panel("Goal", h("div", { class: "fields two" },
         fields.field("targets", { wide: true, why: "The hardware that latency and energy are counted on.", element: targetChoices(this.values, this.data.targets, changed) }),
@@ -85,7 +86,15 @@ class NewJob {
       group("Pinned layers", "bits fixed by hand", fields.field("pins", { label: "Layers", wide: true, why: "What is not pinned is searched.", element: this.pinPlace })),
       group("Own policies", "evaluated beside the front", own.file, fields.field("policies", { wide: true, why: "JSON: one policy or a list, as downloaded from a point.", element: own.text })));
     this.drawPins();
+    this.drawImages();
     this.side();
+  }
+
+  // Settings of the images that are made where there is no data.
+  drawImages() {
+    fill(this.imagesPlace, this.dataset.none() ? syntheticFields(this.fields, this.data.catalogue) : null);
+    const problem = this.dataset.none() ? syntheticProblem(this.values, this.inspected, this.data.catalogue) : null;
+    if (problem) this.fields.showErrors([{ path: "synthetic.source", message: problem }], false);
   }
 
   // Fields that are not drawn by the schema have their place for errors too.
@@ -121,10 +130,12 @@ class NewJob {
   async picked() {
     const model = this.model.thing();
     this.values.model_id = model?.id;
-    this.values.dataset_id = this.dataset.thing()?.id;
+    this.values.dataset_id = this.dataset.none() ? null : this.dataset.thing()?.id;
     for (const path of ["model_id", "dataset_id"]) this.fields.clear(path);
-    this.layers = model ? (await get(`/models/${model.id}`).catch(() => null))?.inventory?.layers ?? [] : [];
+    this.inspected = model ? await get(`/models/${model.id}`).catch(() => null) : null;
+    this.layers = this.inspected?.inventory?.layers ?? [];
     this.drawPins();
+    this.drawImages();
     this.side();
   }
 
@@ -136,6 +147,7 @@ class NewJob {
     this.fields.clear(path);
     this.fields.refreshLinks();
     if (path === "post_training.preset") return this.draw();
+    if (path === "synthetic.source") this.drawImages();
     if (path === "quantizer.method") {
       this.told = fitToMethod(this.values, cardOf(this.data.catalogue, this.values));
       this.draw();
@@ -151,10 +163,10 @@ class NewJob {
 
   side() {
     const { data, values } = this;
-    const [model, dataset] = [this.model.thing(), this.dataset.thing()];
+    const [model, dataset] = [this.model.thing(), this.dataset.none() ? imagesMade(values.synthetic) : this.dataset.thing()];
     const time = model && dataset ? estimate(values, model, dataset, data) : null;
     const space = disk(values, model, data.catalogue);
-    const name = h("input", { id: "job-name", type: "text", maxlength: 200, value: values.name ?? "", placeholder: model && dataset ? `${model.name} on ${dataset.name}` : "", oninput: (event) => { values.name = event.target.value; } });
+    const name = h("input", { id: "job-name", type: "text", maxlength: 200, value: values.name ?? "", placeholder: model && dataset ? `${model.name} ${this.dataset.none() ? "without data" : `on ${dataset.name}`}` : "", oninput: (event) => { values.name = event.target.value; } });
     if (document.activeElement?.id === "job-name") return;
     fill(byId("form-side"), h("h2", {}, "Before you start"),
       h("div", { class: "field" }, h("label", { for: "job-name" }, "Name (optional)"), name),
@@ -184,9 +196,14 @@ function modelWords(model) {
   return `${shape(model.input_shape)} in, ${model.classes} classes, ${model.layer_count ?? model.inventory?.layers.length} layers, ${quantity("count", model.total_parameters)} parameters, ${quantity("count", model.total_macs)} MACs`;
 }
 
+// What the estimate reads of a data set.
+function imagesMade({ images, held_out: heldOut }) {
+  return { summary: { splits: { train: { images }, select: { images: heldOut }, report: { images: heldOut } } } };
+}
+
 function datasetWords(dataset) {
   const splits = dataset.summary?.splits;
-  return splits ? `${dataset.summary.classes} classes; ${["train", "select", "report"].map((name) => `${name} ${splits[name]?.images ?? 0}`).join(", ")}${dataset.summary.select_is_report ? " (select and report are one)" : ""}` : "";
+  return splits ? `${dataset.summary.labelled === false ? "no labels" : `${dataset.summary.classes} classes`}; ${["train", "select", "report"].map((name) => `${name} ${splits[name]?.images ?? 0}`).join(", ")}${dataset.summary.select_is_report ? " (select and report are one)" : ""}` : "";
 }
 
 await guarded(async () => {
