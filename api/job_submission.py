@@ -22,7 +22,7 @@ from core.store.repositories.requests import RequestRepository
 from core.store.repositories.uploads import DatasetRepository, ModelRepository
 from core.store.tables import Dataset, Job, Model
 
-_REGISTRIES = ("methods", "observers", "synthetic_sources", "sensitivity_metrics", "strategies")
+_REGISTRIES = ("methods", "observers", "roundings", "synthetic_sources", "sensitivity_metrics", "strategies")
 
 
 def submit(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:

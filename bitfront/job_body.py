@@ -21,7 +21,7 @@ from core.jobs.rules.settings import Value, settings_faults
 from core.jobs.specification import JobSpecification, QuantizerChoice
 
 Json = dict[str, Any]
-_REGISTRIES = ("methods", "observers", "synthetic_sources", "sensitivity_metrics", "strategies")
+_REGISTRIES = ("methods", "observers", "roundings", "synthetic_sources", "sensitivity_metrics", "strategies")
 
 
 def read_job_file(path: Path) -> Json:
