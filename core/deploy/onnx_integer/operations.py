@@ -130,8 +130,28 @@ def _requantize(graph: IntegerGraph, program: IntegerProgram, operation: Requant
     shifted = graph.cast(graph.node("BitShift", [positive, shift], direction="RIGHT"), TensorProto.INT64)
     back = operation.zero - (np.int64(1) << (SIGN_BITS - form.shift))
     codes = graph.node("Add", [shifted, graph.per_channel(back, axis, rank)])
-    clipped = graph.node("Clip", [codes, graph.constant(operation.low), graph.constant(operation.high)])
-    graph.cast(clipped, TensorProto.INT32, operation.output)
+    graph.cast(_clipped(graph, program, operation, codes), TensorProto.INT32, operation.output)
+
+
+def _clipped(graph: IntegerGraph, program: IntegerProgram, operation: Requantize, codes: str) -> str:
+    """Between the grid's ends. onnxruntime (1.31) clips int64 by its lower half where it has vector instructions, so
+    that numbers beyond 32 bits are compared instead.
+    """
+    low, high = graph.constant(operation.low), graph.constant(operation.high)
+    if _largest_code(program, operation) <= END:
+        return graph.node("Clip", [codes, low, high])
+    codes = graph.node("Where", [graph.node("Less", [codes, low]), low, codes])
+    return graph.node("Where", [graph.node("Greater", [codes, high]), high, codes])
+
+
+def _largest_code(program: IntegerProgram, operation: Requantize) -> float:
+    """What no unclipped result exceeds in magnitude."""
+    assert operation.dyadic is not None  # noqa: S101 - for the type checker
+    form, total = operation.dyadic, np.abs(operation.dyadic.addend.astype(np.float64))
+    for name, zero, row in zip(operation.inputs, operation.zeros, form.multiplier, strict=True):
+        facts = program.tensors[name]
+        total = total + np.abs(row.astype(np.float64)) * max(abs(facts.low - zero), abs(facts.high - zero))
+    return float((total / np.exp2(form.shift.astype(np.float64))).max()) + abs(operation.zero) + 1
 
 
 def _threshold(graph: IntegerGraph, program: IntegerProgram, operation: Threshold) -> None:

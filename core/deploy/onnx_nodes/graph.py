@@ -25,12 +25,15 @@ class OnnxGraph:
         self.weight_types: dict[str, str] = {}  # by layer
         self.opset = OPSET
         self._outputs: set[str] = set()
+        self._node_names: set[str] = set()
 
     def add(self, operator: str, inputs: Sequence[str], output: str, name: str, **attributes: Any) -> str:
-        """One node with one output; returns the output's name."""
+        """One node with one output; returns the output's name. A module that is called again gives it the output's."""
         if output in self._outputs or output in self.initializers:
             raise ValueError(f"two values want the name {output}")
         self._outputs.add(output)
+        name = name if name not in self._node_names else f"{name}/{output}"
+        self._node_names.add(name)
         self.nodes.append(helper.make_node(operator, list(inputs), [output], name=name, **attributes))
         return output
 

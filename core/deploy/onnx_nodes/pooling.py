@@ -82,14 +82,19 @@ def emit_resize(call: Call) -> None:
     if mode == "bilinear":
         place = "align_corners" if corners else "half_pixel"
         settings = {"mode": "linear", "coordinate_transformation_mode": place}
-    factors = call.floats("scales", [1, 1, *_factors(call, size, factor)])
-    call.emit("Resize", call.input, "", factors, **cast(dict[str, Any], settings))
-
-
-def _factors(call: Call, size: Any, factor: Any) -> list[float]:
     if size is not None:
-        return [target / extent for target, extent in zip(_pair(size), call.shape[2:], strict=True)]
-    return [float(factor)] * 2 if isinstance(factor, int | float) else [float(each) for each in factor]
+        call.emit(
+            "Resize",
+            call.input,
+            "",
+            "",
+            call.integers("sizes", _pair(size)),
+            axes=[2, 3],
+            **cast(dict[str, Any], settings),
+        )
+        return
+    factors = [float(factor)] * 2 if isinstance(factor, int | float) else [float(each) for each in factor]
+    call.emit("Resize", call.input, "", call.floats("scales", [1, 1, *factors]), **cast(dict[str, Any], settings))
 
 
 def emit_pixel_shuffle(call: Call) -> None:
