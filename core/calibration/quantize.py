@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from core.calibration.calibration import Calibration
+from core.calibration.channel_splitting import divide_in_steps
 from core.errors import InvalidInput, InvalidSpecification
 from core.graph.inventory import Layer
 from core.graph.loaded_model import LoadedModel
@@ -41,6 +42,7 @@ def quantize(loaded: LoadedModel, policy: Policy, calibration: Calibration, choi
     model = place_quantizers(loaded.module, weights, activations).to(device_of(loaded.module))
     for layer in loaded.inventory.layers:
         start_layer(model, layer, moves_scale=chosen.card.needs_following_normalisation)
+    divide_in_steps(model)
     return model.eval()
 
 

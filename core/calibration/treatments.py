@@ -39,8 +39,8 @@ PREPARATIONS: dict[str, TreatmentCard] = {
             setting="equalization",
             uses_images="whether ReLU6 may become ReLU",
             reconstruction_notes="Channels that sums or branches tie are scaled together, by the largest of their "
-            "ranges. ReLU6 is replaced where at most one image in 200 changes its answer and the output moves by a "
-            "tenth at most; otherwise only where it limited nothing.",
+            "ranges. ReLU6 is replaced where at most one image in 200 changes its answer and the output moves by "
+            "5 % at most; otherwise only where it limited nothing.",
         ),
         TreatmentCard(
             id="bias-absorption",

@@ -21,7 +21,7 @@ from core.graph.loaded_model import LoadedModel
 from core.graph.vocabulary import called_module
 
 CHANGED_ANSWERS = 1 / 200  # of the images, and one in any case
-LARGEST_CHANGE = 0.1  # of the output, relative
+LARGEST_CHANGE = 0.05  # of the output, relative
 FOLDER = "unlimited_relus"
 
 
