@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cifar
+from benchmarks import cifar, qat_command
 from benchmarks.qat_cifar_tables import checks, section, show_checks
-from benchmarks.qat_document import write_section
-from benchmarks.qat_runs import FLOAT_FILE, RESULTS, RunConfig, Study, all_kept, config, float_kept, run_missing, write
+from benchmarks.qat_runs import FLOAT_FILE, RESULTS, RunConfig, Study, config, float_kept, write
 from core.quantizers.registry import METHODS
 
 FOLDER = RESULTS / "qat_cifar"
@@ -95,50 +94,28 @@ def pair_of_widths(text: str) -> Widths:
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cifar.add_data_argument(parser)
+    parser = qat_command.study_parser("cifar", __doc__, FOLDER, seeds=(0, 1, 2))
     parser.add_argument("--methods", nargs="+", choices=sorted(METHODS))
     parser.add_argument("--widths", nargs="+", type=pair_of_widths, metavar="W/A")
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="other than the recipe's")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bitfront-qat" / "cifar")
-    parser.add_argument("--results", type=Path, default=FOLDER)
-    parser.add_argument("--only-table", action="store_true")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/results/qat.md")
-    arguments = parser.parse_args()
-    arguments.folder = None if arguments.only_table else cifar.folder(parser, arguments.data)
-    return arguments
-
-
-def write_page(results: Path) -> None:
-    """The tables of what there is, into the page; after every run, so that the page never lags behind."""
-    exact, found = float_kept(results), list(all_kept(results))
-    if exact is not None and found:
-        write_section("cifar", section(exact, found))
+    return qat_command.parsed(parser, "cifar10")
 
 
 def main() -> int:
     """Status 1 where a check is missed."""
     arguments = parsed()
     results: Path = arguments.results
+    write_page = partial(qat_command.write_page, "cifar", section, results)
     if arguments.folder is not None:
         results.mkdir(parents=True, exist_ok=True)
         if float_kept(results) is None:
             write(results / FLOAT_FILE, opened(arguments.folder, arguments.work).float_result(NETWORK))
-        wanted = runs(asked(arguments), arguments.seeds, arguments.epochs)
-        for _ in run_missing(opened, arguments.folder, arguments.work, results, wanted, jobs=arguments.jobs):
-            if arguments.write:
-                write_page(results)
-    exact, found = float_kept(results), list(all_kept(results))
-    if exact is None or not found:
-        print("there is no result yet", file=sys.stderr)
-        return 1
-    print("\n".join(section(exact, found)))
+        qat_command.run_all(arguments, opened, runs(asked(arguments), arguments.seeds, arguments.epochs), write_page)
     if arguments.write:
-        write_page(results)
-    return show_checks(checks(exact, found))
+        write_page()
+    there = qat_command.show_all(results, section)
+    return 1 if there is None else show_checks(checks(*there))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import fx, nn
 
-from benchmarks import cifar
+from benchmarks import cifar, qat_command
 from benchmarks.figures import Figure, show
 from benchmarks.paired import Difference, paired_difference
-from benchmarks.qat_document import table, write_section
+from benchmarks.qat_document import table
 from benchmarks.qat_runs import (
     FLOAT_FILE,
     RESULTS,
@@ -33,11 +33,9 @@ from benchmarks.qat_runs import (
     RunResult,
     Said,
     Study,
-    all_kept,
     config,
     decoded,
     float_kept,
-    run_missing,
     write,
 )
 from core.data.dataset import Dataset, DatasetFile, open_dataset
@@ -202,32 +200,17 @@ def figures(results: Sequence[RunResult]) -> list[Figure]:
 
 def parsed() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cifar.add_data_argument(parser)
+    parser = qat_command.study_parser("fashion", __doc__, FOLDER, seeds=(0,))
     parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=list(METHODS))
     parser.add_argument("--widths", nargs="+", type=int, choices=BITS, default=list(BITS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "bitfront-qat" / "fashion")
-    parser.add_argument("--results", type=Path, default=FOLDER)
-    parser.add_argument("--only-table", action="store_true")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results/qat.md")
-    arguments = parser.parse_args()
-    arguments.folder = None if arguments.only_table else cifar.folder(parser, arguments.data, "fashion_mnist")
-    return arguments
-
-
-def write_page(results: Path) -> None:
-    """The tables of what there is, into the page; after every run, so that the page never lags behind."""
-    exact, found = float_kept(results), list(all_kept(results))
-    if exact is not None and found:
-        write_section("fashion", section(exact, found))
+    return qat_command.parsed(parser, "fashion_mnist")
 
 
 def main() -> int:
     """Status 1 where a method does not beat rounding."""
     arguments = parsed()
     results: Path = arguments.results
+    write_page = partial(qat_command.write_page, "fashion", section, results)
     if arguments.folder is not None:
         torch.set_num_threads(1)
         results.mkdir(parents=True, exist_ok=True)
@@ -235,18 +218,11 @@ def main() -> int:
         study = opened(arguments.folder, arguments.work)  # the float network is there before several ask for it
         if float_kept(results) is None:
             write(results / FLOAT_FILE, study.float_result(NETWORK))
-        wanted = runs(arguments.methods, arguments.widths, arguments.seeds)
-        for _ in run_missing(opened, arguments.folder, arguments.work, results, wanted, jobs=arguments.jobs):
-            if arguments.write:
-                write_page(results)
-    exact, found = float_kept(results), list(all_kept(results))
-    if exact is None or not found:
-        print("there is no result yet", file=sys.stderr)
-        return 1
-    print("\n".join(section(exact, found)))
+        qat_command.run_all(arguments, opened, runs(arguments.methods, arguments.widths, arguments.seeds), write_page)
     if arguments.write:
-        write_page(results)
-    return show("Training against rounding, points", figures(found))
+        write_page()
+    there = qat_command.show_all(results, section)
+    return 1 if there is None else show("Training against rounding, points", figures(there[1]))
 
 
 if __name__ == "__main__":
