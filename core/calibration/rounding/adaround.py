@@ -26,7 +26,7 @@ CARD = RoundingCard(
     unit="layer",
     iterations=ITERATIONS,
     settings="lambda 0.01, warm-up over a fifth of the iterations, beta from 20 to 2, Adam, batches of 32; learning "
-    "rate 1e-3 at 10,000 iterations, as much larger as there are fewer, up to 1e-2",
+    "rate 1e-3 at 10,000 iterations, as much larger as there are fewer, up to 3e-2",
     reconstruction_notes="The paper takes 10,000 iterations with learning rate 1e-3. Batch norms stay unfolded, and "
     "are part of the layer's output. A layer that is worse than rounded to nearest on held-back images stays nearest.",
 )

@@ -2,7 +2,7 @@
 
 Rounding as in AdaRound (`adaround_formulas`), for a layer or for a whole block; steps as in LSQ, by Adam with a cosine
 schedule, as BRECQ and QDrop do. The papers run 10,000 or 20,000 iterations; with fewer, learning rates rise in
-proportion, up to ten times, so that the learned numbers can travel as far.
+proportion up to a limit, so that the learned numbers can travel as far. A step's rate is at most a hundredth of it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ BATCH = 32
 ROUNDING_RATE, ROUNDING_ITERATIONS = 1e-3, 10_000
 STEP_RATE, STEP_ITERATIONS = 4e-5, 20_000
 WEIGHT = 0.01  # lambda, of the regulariser
-FASTEST = 10.0
+FASTEST_ROUNDING, FASTEST_STEPS = 30.0, 10.0  # times the published rates
+LARGEST_SHARE = 0.01  # of an activation step that one iteration may change
 
 
 @dataclass(frozen=True)
 class Learning:
     """What a run of learning does.
 
-    `share`: with which probability each element of a tensor is quantized; None: activations are as `network` has them.
+    `masks`: which elements of the inputs come from the rounded network, the others from the float one; None: all.
     """
 
     iterations: int
     rounding: bool = True
     steps: bool = False
-    share: float | None = None
+    masks: Masks | None = None
 
 
 def learn(work: UnitWork, network: fx.GraphModule, learning: Learning) -> None:
@@ -66,11 +67,12 @@ class _Loop:
         self.optimisers: list[torch.optim.Optimizer] = []
         self.steps = steps
         if soft:
-            rate = ROUNDING_RATE * _faster(ROUNDING_ITERATIONS, learning.iterations)
+            rate = ROUNDING_RATE * _faster(ROUNDING_ITERATIONS, learning.iterations, FASTEST_ROUNDING)
             self.optimisers.append(torch.optim.Adam([each.V for each in soft.values()], lr=rate))
         if steps:
-            self.step_rate = STEP_RATE * _faster(STEP_ITERATIONS, learning.iterations)
-            self.optimisers.append(torch.optim.Adam(steps, lr=self.step_rate))
+            rate = STEP_RATE * _faster(STEP_ITERATIONS, learning.iterations, FASTEST_STEPS)
+            self.step_rates = [min(rate, LARGEST_SHARE * step.abs().max().item()) for step in steps]
+            self.optimisers.append(torch.optim.Adam([{"params": [step]} for step in steps]))
 
     def run(self) -> None:
         for iteration in range(self.learning.iterations):
@@ -95,15 +97,15 @@ class _Loop:
 
     def _inputs(self, drawn: Tensor) -> Tensor:
         inputs = self.work.inputs[drawn]
-        if self.learning.share is None or self.work.exact_inputs is None:
+        masks = self.learning.masks
+        if masks is None or self.work.exact_inputs is None:
             return inputs
-        mask = chosen(inputs, self.learning.share, self.work.generator)
-        return torch.where(mask, inputs, self.work.exact_inputs[drawn])
+        return torch.where(masks.draw(inputs), inputs, self.work.exact_inputs[drawn])
 
     def _advance(self, share: float) -> None:
         if self.steps:
-            for group in self.optimisers[-1].param_groups:
-                group["lr"] = self.step_rate * 0.5 * (1 + math.cos(math.pi * share))
+            for group, rate in zip(self.optimisers[-1].param_groups, self.step_rates, strict=True):
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * share))
         for optimiser in self.optimisers:
             optimiser.step()
         if self.steps:
@@ -113,19 +115,33 @@ class _Loop:
 class SometimesQuantized(nn.Module):
     """QDrop's: each element is quantized with a probability, and passes as it is otherwise."""
 
-    def __init__(self, quantizer: ActivationQuantizer, share: float, generator: torch.Generator) -> None:
+    def __init__(self, quantizer: ActivationQuantizer, masks: Masks) -> None:
         super().__init__()
-        self.quantizer, self.share, self.generator = quantizer, share, generator
+        self.quantizer, self.masks = quantizer, masks
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
-        return torch.where(chosen(x, self.share, self.generator), self.quantizer(x), x)
+        return torch.where(self.masks.draw(x), self.quantizer(x), x)
 
 
-def chosen(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A mask of x's shape that is true with that probability."""
-    return torch.rand(x.shape, generator=generator).to(x.device) < share
+class Masks:
+    """Random masks that are true with probability `share`.
+
+    A mask is cut from a long row of draws, at a place that is drawn anew each time: a draw for each element and step
+    would take as long as a convolution.
+    """
+
+    def __init__(self, share: float, generator: torch.Generator) -> None:
+        self.share, self.generator = share, generator
+        self.row = torch.empty(0, dtype=torch.bool)
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Of x's shape."""
+        if self.row.numel() < 2 * x.numel():
+            self.row = (torch.rand(2 * x.numel(), generator=self.generator) < self.share).to(x.device)
+        start = int(torch.randint(self.row.numel() - x.numel(), (1,), generator=self.generator))
+        return self.row[start : start + x.numel()].view(x.shape)
 
 
-def _faster(published: int, iterations: int) -> float:
-    return min(max(published / iterations, 1.0), FASTEST)
+def _faster(published: int, iterations: int, fastest: float) -> float:
+    return min(max(published / iterations, 1.0), fastest)

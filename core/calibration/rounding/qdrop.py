@@ -9,7 +9,7 @@ learned at the same time. Nothing is dropped when the block is judged, or afterw
 from __future__ import annotations
 
 from core.calibration.rounding.card import RoundingCard
-from core.calibration.rounding.learning import Learning, SometimesQuantized, learn
+from core.calibration.rounding.learning import Learning, Masks, SometimesQuantized, learn
 from core.calibration.rounding.reconstruction import Way, reconstruct
 from core.calibration.rounding.report import RoundingReport
 from core.calibration.rounding.task import Rounding, RoundingTask
@@ -44,8 +44,9 @@ def apply(task: RoundingTask) -> RoundingReport:
     iterations = task.choice.iterations or ITERATIONS
 
     def tune(work: UnitWork) -> int:
-        network = work.network_with(lambda quantizer: SometimesQuantized(quantizer, SHARE, work.generator))
-        learn(work, network, Learning(iterations, steps=True, share=SHARE))
+        masks = Masks(SHARE, work.generator)
+        network = work.network_with(lambda quantizer: SometimesQuantized(quantizer, masks))
+        learn(work, network, Learning(iterations, steps=True, masks=masks))
         return iterations
 
     way = Way(blocks, (tune,), before_quantizers=True, reads_exact_inputs=True, fisher=task.choice.fisher)

@@ -163,7 +163,8 @@ def test_a_unit_that_got_worse_stays_nearest_and_says_so(
 
 
 def test_learning_that_diverges_is_set_back(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learning, "STEP_RATE", math.inf)
+    for name in ("STEP_RATE", "LARGEST_SHARE"):
+        monkeypatch.setattr(learning, name, math.inf)
     _, report = case.round("qdrop", tmp_path, iterations=3)
     block = next(unit for unit in report.units if unit.layers == ("first", "second"))
     assert block.kept == "nearest"
