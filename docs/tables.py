@@ -42,6 +42,23 @@ def settings(catalogue: Json) -> Iterator[str]:
             yield _row(f"`{card['id']}`", *_field(name, field, schema.get("$defs", {})))
 
 
+def observers(catalogue: Json) -> Iterator[str]:
+    """A row for each observer."""
+    yield "| id | source | what it does | odd tensors | settings |"
+    yield "|---|---|---|---|---|"
+    for card in catalogue["observers"]:
+        schema = card["settings_schema"]
+        fields = schema.get("properties", {}).items()
+        settable = "; ".join(_setting(name, field, schema.get("$defs", {})) for name, field in fields)
+        source = f"[{card['paper']}]({card['link']})"
+        yield _row(f"`{card['id']}`", source, card["summary"], card["odd_tensors"], settable)
+
+
+def _setting(name: str, field: Json, definitions: Json) -> str:
+    written, values, default, described = _field(name, field, definitions)
+    return f"{written} ({values}; {default}): {described}"
+
+
 def quantizer(catalogue: Json) -> Iterator[str]:
     """A row for each field of `quantizer`."""
     return _part(catalogue["job_schema"], "QuantizerChoice")
@@ -102,7 +119,7 @@ def _default(schema: Json) -> str:
 
 
 TABLES = {
-    "docs/methods.md": {"methods": methods, "settings": settings},
+    "docs/methods.md": {"methods": methods, "settings": settings, "observers": observers},
     "docs/api.md": {"quantizer": quantizer, "training": training},
 }
 
