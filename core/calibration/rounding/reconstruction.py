@@ -178,7 +178,7 @@ class _Run:
 def _rounded(work: UnitWork, steps: tuple[Step, ...]) -> UnitReport:
     nearest = best = work.error()
     touched = set(work.unit.layers) | activation_quantizers(work.network).keys()
-    iterations, reasons = 0, list[str]()
+    iterations, reasons = 0, dict[int, str]()
     tried: float | None = None
     for number, step in enumerate(steps):
         before = {name: tensor.clone() for name, tensor in _state(work.network, touched).items()}
@@ -190,11 +190,11 @@ def _rounded(work: UnitWork, steps: tuple[Step, ...]) -> UnitReport:
             best = after
         else:
             work.network.load_state_dict(before, strict=False)
-            reasons.append(_worse(number, after, best))
+            reasons[number] = _worse(number, after, best)
     return UnitReport(
         layers=work.unit.layers,
-        kept="nearest" if reasons and best == nearest else "rounded",
-        why="; ".join(reasons),
+        kept="nearest" if 0 in reasons else "rounded",
+        why="; ".join(reasons.values()),
         error_nearest=nearest if math.isfinite(nearest) else None,
         error_rounded=best if best != nearest or tried is None else tried,
         moved=work.moved(),

@@ -15,8 +15,8 @@ class UnitReport(_Record):
     """A layer or a block. Errors: squared difference to the float output over its square, on held-back images."""
 
     layers: tuple[str, ...]
-    kept: Literal["rounded", "nearest"] = Field(description="which of the two the network goes on with")
-    why: str = Field(default="", description="why it stayed at the nearest levels")
+    kept: Literal["rounded", "nearest"] = Field(description="which weights the network goes on with")
+    why: str = Field(default="", description="what was set back, and why: the rounding, or learned activation steps")
     error_nearest: float | None
     error_rounded: float | None = Field(description="null where it was not finite, or nothing was tried")
     moved: float = Field(description="share of the weights that are not at their nearest level")
