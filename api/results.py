@@ -15,21 +15,26 @@ from core.store.repositories.measurements import MeasurementRepository
 from core.store.repositories.results import ArtifactRepository, CandidateRepository
 from core.store.tables import Candidate, Measurement
 
-_NOT_IN_ROWS = ("dominated", "training", "speed", "measurements")
+_NOT_IN_ROWS = ("dominated", "post_training", "training", "speed", "measurements")
 
 
 def candidates_of(session: Session, owner: UUID, job_id: UUID) -> list[CandidateAnswer]:
     """All candidates of a job by slot."""
-    trainings, exports = (_by_point(session, owner, job_id, stage) for stage in ("finetune", "export"))
+    evaluations, trainings, exports = (
+        _by_point(session, owner, job_id, stage) for stage in ("evaluate", "finetune", "export")
+    )
     measurements = MeasurementRepository(session, owner).of_job(job_id)
     rows = CandidateRepository(session, owner).of_job(job_id)
     return [
         candidate_answer(
-            row, trainings.get(row.point, {}).get("training"), exports.get(row.point, {}).get("speed"),
-            measurements.get(row.id, ()),
+            row,
+            post_training=evaluations.get(row.point, {}).get("post_training"),
+            training=trainings.get(row.point, {}).get("training"),
+            speed=exports.get(row.point, {}).get("speed"),
+            measurements=measurements.get(row.id, ()),
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _by_point(session: Session, owner: UUID, job_id: UUID, stage: str) -> dict[int | None, Json]:
@@ -37,16 +42,25 @@ def _by_point(session: Session, owner: UUID, job_id: UUID, stage: str) -> dict[i
 
 
 def candidate_answer(
-    row: Candidate, training: Json | None, speed: Json | None, measurements: Sequence[Measurement]
+    row: Candidate,
+    *,
+    post_training: Json | None,
+    training: Json | None,
+    speed: Json | None,
+    measurements: Sequence[Measurement],
 ) -> CandidateAnswer:
     """A row as JSON. Dominated is what was measured and does not stand on the front."""
     names = [name for name in CandidateAnswer.model_fields if name not in _NOT_IN_ROWS]
     dominated = None if row.on_front is None or row.measured is None else not row.on_front
     record = {name: value for name, value in (training or {}).items() if name != "history"}  # a row has its own
     return CandidateAnswer(
-        **{name: getattr(row, name) for name in names}, dominated=dominated, training=record or None, speed=speed,
+        **{name: getattr(row, name) for name in names},
+        dominated=dominated,
+        post_training=post_training,
+        training=record or None,
+        speed=speed,
         measurements=[MeasurementAnswer.model_validate(measurement) for measurement in measurements],
-    )  # fmt: skip
+    )
 
 
 def artifacts_of(session: Session, owner: UUID, job_id: UUID) -> list[ArtifactAnswer]:

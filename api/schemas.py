@@ -146,6 +146,10 @@ class CandidateAnswer(BaseModel):
     certificate: Json | None
     parity: Json | None
     history: list[Json] | None
+    post_training: Json | None = Field(
+        description="what was done without training: rounding by layer, correction, what a preset tried; null where "
+        "weights went to their nearest levels"
+    )
     training: Json | None = Field(
         description="how training went: stages, best epoch, why it stopped, batch norms, divergence; null before"
     )

@@ -35,6 +35,22 @@ TRAINED = {
     "batch_norm": "measured anew",
     "first_last": "8/8",
 }
+_MSE = {"observer": "mse", "rounding": "nearest", "bias_correction": "none"}
+_ROUNDED = {"observer": "mse", "rounding": "adaround", "bias_correction": "none"}
+_UNIT = {"layers": ["conv1"], "kept": "rounded", "why": "", "error_nearest": 0.02, "error_rounded": 0.01,
+         "moved": 0.125, "iterations": 500}  # fmt: skip
+POST_TRAINING = {
+    "budget_s": 120.0,
+    "kept": _ROUNDED,
+    "tried": [
+        {"treatment": _MSE, "divergence": 0.0412, "agreement": 0.95, "seconds": 1.5, "why_not": "", "report": None},
+        {"treatment": _ROUNDED, "divergence": 0.0123, "agreement": 0.98, "seconds": 80.0, "why_not": "",
+         "report": {"rounding": {"rounding": "adaround", "images": 512, "held_back": 64, "units": [_UNIT],
+                                 "resumed_from_unit": 0, "seconds": 78.0}, "bias_correction": "none", "seconds": 78.0}},
+        {"treatment": {**_ROUNDED, "rounding": "qdrop"}, "divergence": None, "agreement": None, "seconds": 0.0,
+         "why_not": "the budget was used up", "report": None},
+    ],
+}  # fmt: skip
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 
 
@@ -212,6 +228,7 @@ def candidate(number: int, name: str, origin: str, layers: list[Json], bits: Jso
         "parity": parity(trained) if evaluated else None,
         "speed": SPEED if evaluated else None,
         "history": history if evaluated else None,
+        "post_training": POST_TRAINING if evaluated else None,
         "training": TRAINED if evaluated else None,
     }
 

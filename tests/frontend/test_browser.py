@@ -405,6 +405,17 @@ def test_a_point_says_how_its_training_went(watched: Watched, site: str) -> None
     expect(record.get_by_text("the loss became infinite")).to_be_visible()
 
 
+def test_a_point_says_what_was_tried_without_training(watched: Watched, site: str) -> None:
+    page = watched.page
+    open_job(page, site, SMALL)
+    page.get_by_role("button", name="point-2", exact=True).click()
+    record = page.locator("#card .post-training")
+    record.get_by_text("Without training: mse ranges, adaround rounding").click()
+    expect(record.locator("tr.picked")).to_contain_text("0.0123")
+    for words in ("Not tried: the budget was used up", "12.50 %", "64 of them held back to judge"):
+        expect(record).to_contain_text(words)
+
+
 def test_an_own_measurement_is_added_on_the_card_and_stands_on_the_front(watched: Watched, site: str) -> None:
     page = watched.page
     open_job(page, site, SMALL, f"?pin={POINT_2}")

@@ -88,6 +88,7 @@ def _provenance(inputs: StageInputs) -> dict[str, Any]:
         "recipe": specification.training.model_dump(mode="json") if specification.training else None,
         "quantizer": specification.quantizer.model_dump(mode="json"),
         "calibration": specification.calibration.model_dump(mode="json"),
+        "post_training": specification.post_training.model_dump(mode="json"),
         "preprocessing": inspected["preprocessing"],
         "metric": inspected["metric"],
         "synthesis": made and made["synthesis"],

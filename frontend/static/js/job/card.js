@@ -3,6 +3,7 @@ import { bitCell, chip, fill, h } from "../dom.js";
 import { digits, isNumber, percent, points, quantity, signed } from "../format.js";
 import { agrees, averageBits, calibrated, capital, cost, final, mean, named, quality } from "./reading.js";
 import { parityWords, speedWords } from "./parity.js";
+import { postTrainingWords } from "./post_training.js";
 import { trainingWords } from "./training.js";
 
 const KINDS = { "onnx-qdq": "ONNX", "onnx-integer": "Integer ONNX", packed: "Packed", "c-source": "C", qonnx: "QONNX", tensorrt: "TensorRT", aimet: "AIMET", "policy-json": "Policy JSON", "policy-csv": "Policy CSV", "policy-haq": "HAQ", "policy-hawq": "HAWQ", parity: "Parity", speed: "Speed" };
@@ -27,7 +28,7 @@ function single(candidate, why, pinned, data, choices, measurements) {
     pinned ? null : h("p", { class: "muted small" }, why),
     candidate.problem ? h("div", { class: "notice bad" }, h("strong", {}, candidate.problem.title), h("p", {}, candidate.problem.detail), h("p", {}, candidate.problem.hint)) : null,
     h("dl", { class: "big" }, accuracyRows(candidate, data), latencyRows(candidate, data, choices.target), sizeRows(candidate, data)),
-    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate, quality(data)), speedWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate, data, choices.target),
+    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate, quality(data)), speedWords(candidate), postTrainingWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate, data, choices.target),
     h("p", { class: "muted small" }, pinned ? "Pick a second point to see the difference." : "Click a point, or its name in the table, to pin it."),
   ];
 }

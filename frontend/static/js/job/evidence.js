@@ -22,6 +22,7 @@ export function showProvenance(job, report) {
     ["Calibration", `${specification.calibration.observer}, ${specification.calibration.samples} images of train`],
     ["Sensitivity", sensitivityWords(report.sensitivity)],
     ...Object.entries(report.costs ?? {}).map(([target, cost]) => [`Costs on ${target}`, `${cost.provenance}; ${cost.source}`]),
+    ["Without training", postTrainingWords(specification.post_training)],
     ["Recipe", specification.training ? listed(specification.training) : `no training: ${report.metric ?? "accuracy"} is after calibration`],
     ["Seed", String(specification.seed)],
     ["Versions", listed(found?.versions)],
@@ -36,6 +37,13 @@ function quantizerWords(chosen) {
   return [`${chosen.method}, per ${chosen.granularity}, first and last layer ${chosen.first_last}, residual ${chosen.residual_bits} bits`,
     settings ? `settings: ${settings}` : null, chosen.insert_normalisation ? "batch norms inserted" : null,
     typeof chosen.scale_adjustment === "boolean" ? `scales ${chosen.scale_adjustment ? "" : "not "}adjusted` : null].filter(Boolean).join("; ");
+}
+
+function postTrainingWords(chosen) {
+  if (!chosen) return null;
+  const before = [chosen.equalization ? "cross-layer equalization" : null, chosen.bias_absorption ? "bias absorption" : null, chosen.weight_splitting ? `${percent(chosen.weight_splitting)} of input channels split for weights` : null, chosen.activation_splitting ? `${percent(chosen.activation_splitting)} split for activations` : null];
+  const after = chosen.preset === "best" ? `the best of a list, ${chosen.budget_s} s a candidate` : `${chosen.rounding} rounding${chosen.bias_correction === "none" ? "" : `, ${chosen.bias_correction} bias correction`}`;
+  return [...before, after].filter(Boolean).join("; ");
 }
 
 function sensitivityWords(found) {
