@@ -77,7 +77,7 @@ MADE_UP = card(
     reconstruction_notes="The gradient is ours.",
     settings_schema=SETTINGS,
 )
-CATALOGUE: Json = {
+CATALOGUE: Json = {**load_catalogue(),
     "methods": [*load_catalogue()["methods"], MADE_UP],
     "observers": [card("mse", "Least squared error"), card("min-max", "Minimum and maximum")],
     "sensitivity_metrics": [card("hessian-trace", "Hessian trace (HAWQ-V2)"), card("direct", "Direct loss increase")],
