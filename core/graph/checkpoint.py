@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from core.errors import BrokenFile, UnsupportedModel
 from core.graph.architectures import ARCHITECTURES, Architecture
 from core.graph.finite_weights import refuse_non_finite
+from core.graph.source_lines import note_lines
 
 WRAPPER_PREFIXES = ("module.", "model.", "_orig_mod.")
 COUNTER = "num_batches_tracked"  # of batch norm: often absent, and of no use after training
@@ -35,8 +36,12 @@ def load_checkpoint(path: Path, architecture: str) -> tuple[fx.GraphModule, tupl
 
 
 def trace(network: nn.Module) -> fx.GraphModule:
-    """One graph of ordinary modules that keep their names."""
-    return fx.symbolic_trace(network)
+    """One graph of ordinary modules that keep their names; its nodes know their lines of source."""
+    tracer = fx.Tracer()
+    tracer.record_stack_traces = True
+    graph = tracer.trace(network)
+    note_lines(graph)
+    return fx.GraphModule(tracer.root, graph, type(network).__name__)
 
 
 def _architecture(name: str) -> Architecture:

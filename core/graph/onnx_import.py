@@ -30,6 +30,7 @@ from core.graph.operators import (
     Traced,
     Value,
 )
+from core.graph.source_lines import onnx_source
 
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"})
 
@@ -85,6 +86,7 @@ def _import_nodes(builder: Builder, onnx_graph: OnnxGraph) -> None:
         for name in node.input:
             if name and name not in builder.values:
                 builder.values[name] = Constant(to_array(onnx_graph.initializers[name]), name)
+        builder.source = onnx_source(node)
         operation = Operation(node, builder)
         results = _import_node(operation, folding)
         builder.values.update({name: value for name, value in zip(node.output, results, strict=False) if name})

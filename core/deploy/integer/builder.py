@@ -14,12 +14,13 @@ from core.deploy.deploy_layers import DeployLayer
 from core.deploy.integer.program import IntegerProgram, Move, MoveKind, Operation, TensorFacts
 from core.deploy.integer.values import Pieces, Term, Value, compressed
 from core.errors import UnsupportedModel
+from core.graph.source_lines import KEY
 
 
 def no_integer_form(node: fx.Node, what: str, hint: str) -> UnsupportedModel:
     """The refusal of one node: its name, and the line of source it came from where that is known."""
-    trace = (node.stack_trace or "").strip().splitlines()
-    line = f", {trace[-2].strip()}" if len(trace) > 1 else ""
+    source = node.meta.get(KEY)
+    line = f" ({source})" if source else ""
     return UnsupportedModel(f"{node.name}{line}: {what}, so the network has no integer-only form", hint=hint)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from core.errors import UnsupportedModel
 from core.graph.meta_calls import call_on_meta
 from core.graph.onnx_file import OnnxGraph, label
+from core.graph.source_lines import KEY
 
 Array = NDArray[Any]
 LAYER_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization"})
@@ -61,6 +62,7 @@ class Builder:
         self.values: dict[str, Value] = {}
         self.warnings: list[str] = []
         self.batch = 1
+        self.source = ""  # of the ONNX node that is being read
         self._taken: set[str] = set()
         self._inner: set[str] = set()  # names of modules that only hold others
         self._counts: dict[str, int] = {}
@@ -70,12 +72,16 @@ class Builder:
         meta = call_on_meta(module, tuple(value.meta for value in inputs), {})
         name = self._free_name(wanted_name)
         self._attach(name, module)
-        return Traced(self.graph.call_module(name, tuple(value.node for value in inputs)), meta)
+        return self._noted(self.graph.call_module(name, tuple(value.node for value in inputs)), meta)
 
     def call_function(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Traced:
         """Add a call; Traced values may stand anywhere in the arguments, also in lists."""
         meta = function(*_mapped(args, "meta"), **_mapped(kwargs, "meta"))
-        return Traced(self.graph.call_function(function, _mapped(args, "node"), _mapped(kwargs, "node")), meta)
+        return self._noted(self.graph.call_function(function, _mapped(args, "node"), _mapped(kwargs, "node")), meta)
+
+    def _noted(self, node: fx.Node, meta: Tensor) -> Traced:
+        node.meta[KEY] = self.source
+        return Traced(node, meta)
 
     def constant(self, array: Array, wanted_name: str = "constant") -> Traced:
         """A constant as a buffer of the network."""
