@@ -42,7 +42,7 @@ def lenet_and_stripes(folder: Path) -> tuple[ModelInput, DatasetInput]:
 
 
 def run_first_point(
-    job: JobSpecification, uploads: tuple[ModelInput, DatasetInput], root: Path
+    job: JobSpecification, uploads: tuple[ModelInput, DatasetInput | None], root: Path
 ) -> tuple[dict[str, Any], Path]:
     """Each stage's result, and the folder of the first point's files."""
     tasks, found = plan(job), {}

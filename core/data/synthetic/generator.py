@@ -106,14 +106,11 @@ def _initial(request: Request) -> Generator:
     generator = Generator(request.classes, request.input_shape, request.input_range)
     source = chance(request.seed, _WEIGHTS)
     with torch.no_grad():
-        for parameter in generator.parameters():
-            if parameter.dim() > 1:
-                fan_in = parameter[0].numel() if parameter.dim() == 4 else parameter.shape[1]
-                parameter.copy_(torch.randn(parameter.shape, generator=source) / fan_in**0.5)
-            elif parameter is not generator.first.bias:
-                continue
-            else:
+        for name, parameter in generator.named_parameters():
+            if name.endswith("bias"):
                 parameter.zero_()
+            elif parameter.dim() > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=source) / parameter[0].numel() ** 0.5)
     return generator.to(request.device)
 
 

@@ -7,7 +7,7 @@ import { problemNotice } from "./notices.js";
 const INSPECT_MS = 700;
 
 export const MODEL = { address: "/models", what: "model", accept: ".onnx,.safetensors", hint: "ONNX, or safetensors of a known architecture. Pickled files (.pt, .pth) are refused: loading one would run code." };
-export const DATASET = { address: "/datasets", what: "data set", accept: ".npz,.zip", multiple: true, hint: ".npz with images and labels (or train_x, train_y, test_x, test_y), or .zip with a folder per class or a labels manifest. Several files make one data set: say what each is for." };
+export const DATASET = { address: "/datasets", what: "data set", accept: ".npz,.zip", multiple: true, hint: ".npz with images and labels (or train_x, train_y, test_x, test_y), or .zip with a folder per class or a labels manifest. Without labels: at least 32 images. Several files make one data set: say what each is for." };
 
 export class Uploader {
   constructor(root, kind, { architectures = [], onReady = () => {}, onAdded = () => {} }) {

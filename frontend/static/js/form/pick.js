@@ -12,7 +12,7 @@ export class Pick {
     this.list = h("select", { id: freshId("pick"), onchange: (event) => this.pick(event.target.value) });
     this.facts = h("p", { class: "why" });
     this.uploadPlace = h("div");
-    this.more = h("details", { open: !this.ready().length }, h("summary", {}, `Upload a ${kind.what}`), this.uploadPlace);
+    this.more = h("details", { open: !this.ready().length && !this.none() }, h("summary", {}, `Upload a ${kind.what}`), this.uploadPlace);
     this.root = h("div", { class: "pick" }, this.field = h("div", { class: "field" }, h("label", { for: this.list.id }, title), this.list, this.facts), this.more);
     this.newUploader();
     this.draw();
@@ -36,6 +36,7 @@ export class Pick {
 
   pick(id) {
     this.selected = id;
+    if (this.none()) this.more.open = false;
     this.draw();
     this.onPick(this.thing());
   }
