@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from core.deploy.archive import Chunks, Entry, read_zip
@@ -90,7 +89,6 @@ def _contents(point: Point) -> Iterator[tuple[str, Entry, str]]:
         "figures.json": _json(point.figures),
         "provenance.json": _json({**point.provenance, "sources": _sources(point)}),
         "preprocessing.json": _json(_preprocessing(point)),
-        "packed_reader.py": files("core.deploy").joinpath("packed_reader.py").read_text(encoding="utf-8"),
         **dict(_plots(point)),
     }
     for name, text in texts.items():

@@ -48,7 +48,7 @@ def _listed(source: Source) -> str:
     return "".join(f"    {file.sha256}  {file.name}\n" for file in source.files)
 
 
-_TOLD_OF_ALL = frozenset({"policy.json", "policy.csv", "parity.json", "speed.json"})
+_TOLD_OF_ALL = frozenset({"policy.json", "policy.csv", "parity.json", "speed.json", "packed_reader.py"})
 _HEAD = """\
 {name}
 {model}, quantized for {dataset} with Bitfront.

@@ -19,7 +19,7 @@ import pytest
 from deploy_networks import quantized, uniform_policy
 from exported_point import exported_point
 
-from core.deploy import run_network
+from core.deploy import packed_reader, run_network
 from core.deploy.archive import write_zip
 from core.deploy.bundle import Point, PointFile, Source, SourceFile, bundle_entries
 from core.figures.figure import Figure
@@ -53,7 +53,7 @@ def point(tmp_path_factory: pytest.TempPathFactory) -> Point:
     exported_point(case, folder)
     model = Source("1", "net", (SourceFile("a net.onnx", "a" * 64),))
     dataset = Source("2", "digits", (SourceFile("x.npz", "b" * 64, "train"),), preprocessing={"scale": 16.0})
-    files = [_file(folder / name) for name in FILES]
+    files = [*(_file(folder / name) for name in FILES), _file(Path(packed_reader.__file__))]
     plots = {"bits": Figure("Bits", [{"type": "bar", "y": [3, 4]}], {"meta": {"title": "Bits"}}, ["layer"], [["=a"]])}
     figures = {"accuracy": 0.5}
     return Point("point-2", case.policy, SPECIFICATION, figures, {"seed": 11}, model, dataset, files, plots)

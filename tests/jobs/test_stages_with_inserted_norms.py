@@ -60,7 +60,7 @@ def test_an_export_leaves_every_file_and_both_reports(results: tuple[dict[str, A
     names = {path.name for path in folder.iterdir()}
     assert names >= {
         "model.onnx", "model.integer.onnx", "model.packed.safetensors", "model.c.zip", "policy.json", "policy.csv",
-        "parity.json", "speed.json",
+        "packed_reader.py", "parity.json", "speed.json",
     }  # fmt: skip
     order = [layer["name"] for layer in found["inspect"]["inventory"]["layers"]]
     assert list(json.loads((folder / "policy.json").read_text())["layers"]) == order

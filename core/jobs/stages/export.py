@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.resources import files as files_of
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,7 @@ from core.policy import Policy
 from core.tasks.classification import answers
 
 QDQ = "model.onnx"
+READER = "packed_reader.py"
 _WRITTEN, _COMPARED = 0.25, 0.9  # shares of the stage's time
 
 
@@ -57,6 +59,7 @@ _FILES = [
     OutputFile(name=QDQ, path=QDQ, kind="onnx-qdq"),
     OutputFile(name=INTEGER_ONNX, path=INTEGER_ONNX, kind="onnx-integer"),
     OutputFile(name=PACKED, path=PACKED, kind="packed"),
+    OutputFile(name=READER, path=READER, kind="packed-reader", media_type="text/x-python"),
     OutputFile(name=C_SOURCE, path=C_SOURCE, kind="c-source", media_type="application/zip"),
     OutputFile(name="policy.json", path="policy.json", kind="policy-json", media_type="application/json"),
     OutputFile(name="policy.csv", path="policy.csv", kind="policy-csv", media_type="text/csv"),
@@ -87,6 +90,7 @@ def _write(inputs: StageInputs, model: GraphModule, policy: Policy, directory: P
     export_onnx_qdq(model, inputs.inventory, policy, directory / QDQ)
     (directory / "policy.json").write_text(policy.model_dump_json(indent=2), encoding="utf-8")
     (directory / "policy.csv").write_text(policy_csv(model, inputs.inventory, policy), encoding="utf-8")
+    (directory / READER).write_bytes(files_of("core.deploy").joinpath(READER).read_bytes())  # that of this format
     return export_packed(model, inputs.inventory, policy, directory / PACKED)
 
 
