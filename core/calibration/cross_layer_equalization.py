@@ -41,26 +41,30 @@ Doubles = NDArray[np.float64]
 
 @dataclass
 class _Extent:
-    """Largest and smallest weight by group, output, input [G, O/G, I/G], as if all scales were 1."""
+    """Largest and smallest weight by group, output, input [G, O/G, I/G], as if all scales were 1.
+
+    For symmetric ranges `high` is the largest magnitude, and `low`, which would be zero, is left out.
+    """
 
     scales: LayerScales
     high: Doubles
-    low: Doubles
+    low: Doubles | None
 
     def of_outputs(self, scale: Doubles) -> Doubles:
         """[O]: the range of each output channel's weights."""
-        high, low = (each * self._read(scale) for each in (self.high, self.low))
-        ranges: Doubles = (high.max(2) - low.min(2)).reshape(-1) / scale[self.scales.writes]
-        return ranges
+        read = scale[self.scales.reads].reshape(self.high.shape[0], 1, self.high.shape[2])
+        ranges: Doubles = (self.high * read).max(2)
+        if self.low is not None:
+            ranges = ranges - (self.low * read).min(2)
+        return ranges.reshape(-1) / scale[self.scales.writes]
 
     def of_inputs(self, scale: Doubles) -> Doubles:
         """[I]: the range of the weights that read each input channel."""
         written = scale[self.scales.writes].reshape(*self.high.shape[:2], 1)
-        ranges: Doubles = (self.high / written).max(1) - (self.low / written).min(1)
+        ranges: Doubles = (self.high / written).max(1)
+        if self.low is not None:
+            ranges = ranges - (self.low / written).min(1)
         return ranges.reshape(-1) * scale[self.scales.reads]
-
-    def _read(self, scale: Doubles) -> Doubles:
-        return scale[self.scales.reads].reshape(self.high.shape[0], 1, self.high.shape[2])
 
 
 def equalize(loaded: LoadedModel, *, ranges: RangeKind = "symmetric") -> LoadedModel:
@@ -98,7 +102,7 @@ def _extent(module: fx.GraphModule, scales: LayerScales, ranges: RangeKind) -> _
     weight = grouped_weight(called_layer(module, scales.node)).double().cpu()
     high, low = weight.amax(3).clamp(min=0).numpy(), weight.amin(3).clamp(max=0).numpy()
     if ranges == "symmetric":
-        high, low = np.maximum(high, -low), np.zeros_like(low)
+        return _Extent(scales, np.maximum(high, -low), None)
     return _Extent(scales, high, low)
 
 

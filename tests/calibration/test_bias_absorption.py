@@ -23,9 +23,12 @@ def note_minima(loaded: LoadedModel, x: Tensor) -> None:
 
 
 @settings(max_examples=20)
-@given(networks())
+@given(networks(others=()))
 @torch.no_grad()
 def test_where_every_value_exceeds_what_is_absorbed_the_network_computes_the_same(loaded: LoadedModel) -> None:
+    for module in loaded.module.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.bias += 5 * module.weight.abs()
     x, folded = random_images(), fold_batch_norms(loaded)
     note_minima(folded, x)
     assert largest_difference(absorb_biases(folded).module(x), loaded.module(x)) < 2e-4
@@ -48,6 +51,16 @@ def test_what_is_absorbed_is_three_deviations_below_the_mean_whatever_the_sign_o
     assert absorbable(distribution).tolist() == [1.0, 1.5, 0.0, 0.0]
     before, after = (each.module.get_submodule("0").bias for each in (folded, absorb_biases(folded)))
     assert torch.allclose(before - after, torch.tensor([1.0, 1.5, 0.0, 0.0]))
+
+
+@torch.no_grad()
+def test_the_next_layer_takes_up_what_was_absorbed() -> None:
+    folded = two_layers()
+    folded.module.get_submodule("0").weight.mul_(0.05)  # so that no value lies in the tail
+    absorbed, x = absorb_biases(folded), random_images()
+    outputs = [each.module.get_submodule("0")(x).relu() for each in (folded, absorbed)]
+    assert (outputs[1].mean((0, 2, 3)) < outputs[0].mean((0, 2, 3)) - 0.9).tolist() == [True, True, False, False]
+    assert largest_difference(absorbed.module(x), folded.module(x)) < 1e-6
 
 
 @torch.no_grad()
