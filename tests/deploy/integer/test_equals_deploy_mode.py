@@ -45,7 +45,9 @@ def test_every_uniform_method_at_every_width(network: str, method: str) -> None:
         assert np.array_equal(executed, DeployMode(program)(images)), (weights, activations)
         with torch.inference_mode():
             trained = found.model(found.images).numpy()
-        assert (executed.argmax(1) == trained.argmax(1)).mean() > 0.9, (weights, activations)
+        first, second = np.sort(trained, axis=1)[:, :-3:-1].T
+        clear = first - second > 0.02 * np.abs(trained).max()  # where two classes tie, either may win
+        assert (executed.argmax(1) == trained.argmax(1))[clear].mean() > 0.9, (weights, activations)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
