@@ -64,6 +64,11 @@ def quantizer(catalogue: Json) -> Iterator[str]:
     return _part(catalogue["job_schema"], "QuantizerChoice")
 
 
+def synthetic(catalogue: Json) -> Iterator[str]:
+    """A row for each field of `synthetic`."""
+    return _part(catalogue["job_schema"], "SyntheticChoice")
+
+
 def training(catalogue: Json) -> Iterator[str]:
     """A row for each field of `training`."""
     return _part(catalogue["job_schema"], "TrainingChoice")
@@ -118,9 +123,25 @@ def _default(schema: Json) -> str:
     return "`{}`" if value == {} else f"`{value}`"
 
 
+def synthetic_sources(catalogue: Json) -> Iterator[str]:
+    """A row for each source of images without data."""
+    yield "| id | source | what it does | batch norm | here |"
+    yield "|---|---|---|---|---|"
+    for card in catalogue["synthetic_sources"]:
+        notes = card["reconstruction_notes"]
+        here = f"**a reconstruction**: {notes}" if card["reconstruction"] else notes
+        needs = "needed" if card["needs_batch_norm"] else ""
+        yield _row(f"`{card['id']}`", f"[{card['paper']}]({card['link']})", card["summary"], needs, here)
+
+
 TABLES = {
-    "docs/methods.md": {"methods": methods, "settings": settings, "observers": observers},
-    "docs/api.md": {"quantizer": quantizer, "training": training},
+    "docs/methods.md": {
+        "methods": methods,
+        "settings": settings,
+        "observers": observers,
+        "synthetic_sources": synthetic_sources,
+    },
+    "docs/api.md": {"synthetic": synthetic, "quantizer": quantizer, "training": training},
 }
 
 

@@ -3,7 +3,7 @@
 Paper: "Generative Zero-shot Network Quantization", He et al., https://arxiv.org/abs/2101.08430: a generative network is
 trained against the statistics of the batch norms and the class scores of the network that will be quantized.
 
-    minimise over the generator G:  statistics loss(G(z, c)) / channels + WEIGHT * cross entropy(f(G(z, c)), c)
+    minimise over the generator G:  statistics loss(G(z, c)) / that of noise + WEIGHT * cross entropy(f(G(z, c)), c)
 
 with z from N(0, 1) and classes c drawn anew in every step, 32 of each.
 
@@ -24,13 +24,13 @@ from core.data.part import SPLITS
 from core.data.synthetic.card import BATCH, Request, Source, SourceCard, batch_sizes
 from core.data.synthetic.descent import Descent
 from core.data.synthetic.input_range import InputRange
-from core.data.synthetic.range_noise import chance
+from core.data.synthetic.range_noise import chance, gaussian
 from core.data.synthetic.statistics import BatchNormStatistics
 
-RATE, WEIGHT = 0.002, 0.1
+RATE, WEIGHT = 0.002, 0.01
 LATENT, WIDEST, NARROWEST = 64, 128, 16
 SMALLEST_SIDE = 7  # of the first map: sides are doubled from there on
-_WEIGHTS, _STEPS = len(SPLITS), len(SPLITS) + 1  # what chance draws for, beside each split
+_WEIGHTS, _STEPS, _NOISE = range(len(SPLITS), len(SPLITS) + 3)  # what chance draws for, beside each split
 
 CARD = SourceCard(
     id="generator",
@@ -81,11 +81,14 @@ def make(request: Request) -> dict[str, Tensor]:
     """Learns once, then draws every split from latents of its own."""
     statistics = BatchNormStatistics(request.network)
     generator = _initial(request)
+    with torch.no_grad():
+        noise = gaussian((BATCH, *request.input_shape), request.input_range, chance(request.seed, _NOISE))
+        of_noise = statistics.run(noise)[1]
 
     def loss_of(step: int) -> Tensor:
         latents, classes = _drawn(request, BATCH, _STEPS, step)
         scores, loss = statistics.run(generator(latents, classes))
-        return loss / statistics.channels + WEIGHT * functional.cross_entropy(scores, classes)
+        return loss / of_noise + WEIGHT * functional.cross_entropy(scores, classes)
 
     Descent(
         parameters=dict(generator.named_parameters()),

@@ -56,7 +56,6 @@ def test_a_generator_draws_images_closer_to_the_batch_norms_than_noise(tmp_path:
     assert report.statistics_loss is not None
     assert report.noise_statistics_loss is not None
     assert report.statistics_loss < report.noise_statistics_loss / 1.5
-    assert sum(count > 0 for count in report.predicted_classes) > 1
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES))
