@@ -28,7 +28,7 @@ CARD = SourceCard(
     summary="Gaussian noise in the range of the pixels. For networks without batch norm; figures measured on it say "
     "little about photographs, and are marked.",
     needs_batch_norm=False,
-    reconstruction_notes="Mean and deviation are those of the preprocessing, else the middle and a quarter of the range.",
+    reconstruction_notes="Mean and deviation are the preprocessing's, else the middle and a quarter of the range.",
 )
 
 
