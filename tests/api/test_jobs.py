@@ -124,6 +124,29 @@ def test_a_data_set_that_does_not_fit_is_refused(
     assert named in answer.json()["detail"]
 
 
+def test_a_job_without_data_is_accepted_where_the_network_has_batch_norms(world: World) -> None:
+    normalised = world.model(inventory={**inventory().model_dump(mode="json"), "batch_norms": 3})
+    job = world.job(model_id=str(normalised), dataset_id=None)
+    assert job["dataset"] is None
+    assert [stage["stage"] for stage in job["stages"][:3]] == ["inspect", "synthesize", "calibrate"]
+    assert world.client.get("/jobs").json()["items"][0]["id"] == job["id"]
+    assert world.client.get(f"/jobs/{job['id']}/report").json()["metric"] is None
+
+
+def test_a_job_without_data_and_without_batch_norms_is_refused_with_the_alternatives(world: World) -> None:
+    answer = world.client.post("/jobs", json=world.body(dataset_id=None))
+    assert answer.status_code == 422
+    assert [fault["path"] for fault in answer.json()["facts"]["errors"]] == ["synthetic.source"]
+    assert "32 unlabelled images" in answer.json()["detail"]
+    assert world.job(dataset_id=None, synthetic={"source": "range-noise"})["state"] == "queued"
+
+
+def test_a_forgotten_data_set_is_no_job_without_data(world: World) -> None:
+    answer = world.client.post("/jobs", json={"model_id": str(world.model())})
+    assert answer.status_code == 422
+    assert answer.json()["facts"]["errors"][0]["path"].endswith("dataset_id")
+
+
 def test_what_is_not_ready_is_refused_with_the_reason(world: World) -> None:
     good = world.body()
     inspecting = {**good, "model_id": str(world.model(state="inspecting"))}

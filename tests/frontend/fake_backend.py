@@ -80,6 +80,7 @@ MADE_UP = card(
 CATALOGUE: Json = {**load_catalogue(),
     "methods": [*load_catalogue()["methods"], MADE_UP],
     "observers": [card("mse", "Least squared error"), card("min-max", "Minimum and maximum")],
+    "synthetic_sources": [card("distilled", "Distilled images", summary="from batch norms", needs_batch_norm=True)],
     "sensitivity_metrics": [card("hessian-trace", "Hessian trace (HAWQ-V2)"), card("direct", "Direct loss increase")],
     "strategies": [card("exact", "Exact (integer programme)")],
     "architectures": [card("resnet20", "CIFAR ResNet-20")],
