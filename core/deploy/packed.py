@@ -18,7 +18,7 @@ from core.deploy.activation_grids import SiteGrid, grids_by_name
 from core.deploy.batch_norm import factor_and_shift
 from core.deploy.deploy_layers import DeployLayer, deploy_layers
 from core.deploy.integer_weight import IntegerWeight, output_axis
-from core.deploy.packed_reader import FLOAT_BITS, FORMAT, VERSION
+from core.deploy.packed_reader import FLOAT_BITS, FORMAT, VERSION, checksum
 from core.deploy.packing import pack_channels
 from core.graph.inventory import Inventory
 from core.graph.vocabulary import BATCH_NORM_TYPES, called_module
@@ -58,9 +58,13 @@ def export_packed(model: fx.GraphModule, inventory: Inventory, policy: Policy, p
 
 
 def _in_one_order(content: bytes) -> bytes:
-    """The same file with a sorted header: safetensors shuffles its metadata, and equal networks must be equal files."""
+    """The same file with a checksum and a sorted header: safetensors shuffles its metadata, and equal networks must be
+    equal files.
+    """
     start = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    described = json.loads(content[8:start])
+    described["__metadata__"]["checksum"] = checksum(described, np.frombuffer(content[start:], np.uint8))
+    header = json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[start:]
 

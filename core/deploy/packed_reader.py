@@ -5,13 +5,15 @@
     file["layer1.conv"].values()  # float32: scale * code + offset
 
 The format is described in docs/packed_format.md. Everything is checked before anything is allocated; what does not
-hold raises `PackedFileError`, an error of its own (not one of core.errors) so that nothing else has to be copied.
+hold raises `PackedFileError`, an error of its own (not one of core.errors) so that nothing else has to be copied. What
+leaves a sound file, as exchanged names or a flipped bit, a checksum finds.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -22,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "bitfront-packed"
-VERSION = "2"
+VERSION = "3"
 WIDTHS = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 8, 16})
 FLOAT_BITS = 32
+KINDS = frozenset({"conv2d", "conv_transpose2d", "linear"})
 MAX_HEADER_BYTES = 100_000_000
 LARGEST_CODE = 2**30
 MAX_WEIGHTS_PER_BYTE = 64  # pruned channels take no bytes; without a bound, a tiny file could ask for any memory
@@ -223,9 +226,21 @@ def read_packed(path: str | PathLike[str]) -> PackedFile:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise PackedFileError(f"the description of the network is broken: {error!r:.200}") from error
+    _require(len(layers) == len(network["layers"]), "two layers have one name")
+    _require(
+        metadata.get("checksum") == checksum(header, body),
+        "the checksum does not fit: numbers or names were changed or exchanged after the file was written",
+    )
     used = {f"{name}.{part}" for name in layers for part in ("codes", "scale", "offset", "bias", "weight")}
     extra = {name: value for name, value in tensors.items() if name not in used and value.dtype == np.float32}
     return PackedFile(layers, policy, activations, extra)
+
+
+def checksum(header: dict[str, Any], body: Bytes) -> str:
+    """CRC-32 of the header, as JSON with sorted keys and without this entry, and of the bytes behind it."""
+    metadata = {key: value for key, value in header["__metadata__"].items() if key != "checksum"}
+    text = json.dumps({**header, "__metadata__": metadata}, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(body.data, zlib.crc32(text.encode())):08x}"
 
 
 def _require(holds: bool, message: str) -> None:
@@ -298,9 +313,14 @@ def _per_channel(value: Any, channels: int, low: int, high: int) -> NDArray[np.i
     return np.array([_whole(item, low, high) for item in value], np.int64)
 
 
+def _named(tensors: dict[str, Any], name: str) -> Any:
+    _require(name in tensors, f"tensor {name!r:.100} is missing")
+    return tensors[name]
+
+
 def _floats(tensors: dict[str, Any], name: str, channels: int) -> Floats:
     """A float tensor of one entry, or one for each channel, broadcast to all channels."""
-    values = tensors[name]
+    values = _named(tensors, name)
     _require(values.dtype == np.float32 and values.shape in ((1,), (channels,)), f"{name} has the wrong shape or type")
     _require(bool(np.isfinite(values).all()), f"{name} holds a value that is not finite")
     return np.broadcast_to(values, (channels,))
@@ -348,6 +368,7 @@ def _layer(
 ) -> PackedLayer:
     name, shape = entry["name"], tuple(_whole(n, 1, 2**31) for n in entry["shape"])
     _require(isinstance(name, str) and len(shape) >= 1, "a layer has no name or no shape")
+    _require(entry["kind"] in KINDS, f"{name!r:.100} is of kind {entry['kind']!r:.40}, which the format does not know")
     axis = _whole(entry["axis"], 0, len(shape) - 1)
     _require(math.prod(shape) <= most_weights, f"{name!r:.100} claims more weights than a file of this size can hold")
     channels = shape[axis]
@@ -363,7 +384,7 @@ def _layer(
 def _float_layer(
     entry: dict[str, Any], tensors: dict[str, Any], name: str, shape: tuple[int, ...], channels: int
 ) -> dict[str, Any]:
-    weight = tensors[f"{name}.weight"]
+    weight = _named(tensors, f"{name}.weight")
     _require(weight.dtype == np.float32 and weight.shape == shape, f"{name}.weight has the wrong shape or type")
     ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.int64)
     bits = np.full(channels, FLOAT_BITS, np.int64)
@@ -378,7 +399,7 @@ def _integer_layer(
     _require(set(bits.tolist()) <= WIDTHS, f"{name!r:.100} has a width that the format does not know")
     low, high = (_per_channel(entry[key], channels, -LARGEST_CODE, LARGEST_CODE) for key in ("low", "high"))
     step = _per_channel(entry["step"], channels, 1, 2**16)
-    packed = tensors[f"{name}.codes"]
+    packed = _named(tensors, f"{name}.codes")
     size = channels_size(bits, math.prod(shape) // channels)
     _require(packed.dtype == np.uint8 and packed.shape == (size,), f"{name}.codes should be {size} bytes")
     scale = _floats(tensors, f"{name}.scale", channels)

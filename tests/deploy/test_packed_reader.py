@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from deploy_networks import quantized, uniform_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.deploy.packed import export_packed
-from core.deploy.packed_reader import PackedFileError, read_packed
+from core.deploy.packed_reader import PackedFileError, checksum, read_packed
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +35,16 @@ def _read(content: bytes, tmp_path: Path) -> None:
         layer.values()
 
 
-def _changed(content: bytes, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> bytes:
-    """The file with `change(header, network)` applied."""
+def _changed(content: bytes, change: Callable[[dict[str, Any], dict[str, Any]], Any], *, signed: bool = True) -> bytes:
+    """The file with `change(header, network)` applied, and the checksum of that unless it is not `signed` again."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     network = json.loads(header["__metadata__"]["network"])
     change(header, network)
     if isinstance(header.get("__metadata__"), dict):
         header["__metadata__"]["network"] = json.dumps(network)
+        if signed:
+            header["__metadata__"]["checksum"] = checksum(header, np.frombuffer(content[8 + length :], np.uint8))
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
@@ -69,6 +72,10 @@ def _with_table(levels: list[int]) -> Callable[[dict[str, Any], dict[str, Any]],
     return change
 
 
+def _swap(header: dict[str, Any], one: str, other: str) -> None:
+    header[one], header[other] = header[other], header[one]
+
+
 CHANGES = {
     "another format": (_set("header", "__metadata__", "format", "pt"), "not a packed network"),
     "no metadata": (_set("header", "__metadata__", None), "not a packed network"),
@@ -86,6 +93,15 @@ CHANGES = {
     "a width that is text": (_set("network", "layers", 0, "bits", "4"), "not a whole number"),
     "an axis that does not exist": (_set("network", "layers", 0, "axis", 4), "not a whole number from 0 to 3"),
     "codes above their grid": (_set("network", "layers", 0, "high", 0), "above the top of its grid"),
+    "a kind that is not known": (_set("network", "layers", 0, "kind", "conv3d"), "kind 'conv3d'"),
+    "a layer twice": (lambda _, network: network["layers"].append(network["layers"][0]), "two layers have one name"),
+    "a scale of another name": (
+        lambda header, _: header.update({"x.scale": header.pop("stem.scale")}),
+        "'stem.scale' is missing",
+    ),
+    "a scale of bytes": (lambda header, _: header["stem.scale"].update(dtype="U8", shape=[32]), "wrong shape or type"),
+    "codes of floats": (lambda header, _: header["stem.bias"].update(dtype="U8", shape=[32]), "wrong shape or type"),
+    "codes of another layer": (lambda header, _: _swap(header, "first.codes", "second.codes"), "first.codes should be"),
     "a layer that is not there": (_set("network", "layers", 0, "name", "gone"), "gone.codes"),
     "layers that are not a list": (_set("network", "layers", 7), "description of the network is broken"),
     "an activation scale of zero": (_set("network", "activations", "x", "scale", 0.0), "scale of 0.0"),
@@ -108,6 +124,43 @@ def test_a_file_is_refused_that_has(name: str, sound: bytes, tmp_path: Path) -> 
     _read(sound, tmp_path)
     with pytest.raises(PackedFileError, match=message):
         _read(_changed(sound, change), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, _: _swap(header, "first.scale", "second.scale"),
+        lambda header, _: _swap(header, "stem.scale", "stem.bias"),
+        lambda _, network: network["layers"].pop(),
+        _set("network", "layers", 0, "reads", "nothing"),
+        _set("network", "layers", 0, "stride", [3, 3]),
+        lambda header, _: header["__metadata__"].update(policy="{}"),
+    ],
+    ids=["scales of two layers", "scale and bias", "a layer less", "what it reads", "a stride", "a policy"],
+)
+def test_changes_that_leave_a_sound_file_are_found_by_the_checksum(
+    change: Callable[[dict[str, Any], dict[str, Any]], Any], sound: bytes, tmp_path: Path
+) -> None:
+    with pytest.raises(PackedFileError, match="checksum does not fit"):
+        _read(_changed(sound, change, signed=False), tmp_path)
+
+
+@given(data=st.data())
+def test_every_changed_bit_of_the_tensors_is_found(
+    data: st.DataObject, sound: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    start = 8 + int.from_bytes(sound[:8], "little")
+    content = bytearray(sound)
+    content[data.draw(st.integers(start, len(sound) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(PackedFileError):
+        _read(bytes(content), tmp_path_factory.getbasetemp())
+
+
+@pytest.mark.parametrize("where", ["behind", "in front"])
+def test_a_byte_too_many_is_refused(where: str, sound: bytes, tmp_path: Path) -> None:
+    content, message = (sound + b"x", "1 bytes at the end") if where == "behind" else (b"x" + sound, "does not fit")
+    with pytest.raises(PackedFileError, match=message):
+        _read(content, tmp_path)
 
 
 @pytest.mark.parametrize(
