@@ -218,7 +218,7 @@ def _print_table(run: LocalRun, specification: JobSpecification, console: Consol
         "candidate",
         "latency ms",
         "size kB",
-        "accuracy calibrated",
+        f"{inspected.get('metric', 'accuracy')} calibrated",
         "trained",
         "ONNX agrees",
         title=f"{target} (simulated)",
@@ -237,9 +237,14 @@ def _print_table(run: LocalRun, specification: JobSpecification, console: Consol
         )
     console.print(table)
     if inspected:
-        console.print(
-            f"Float accuracy {inspected['float']['report']['accuracy']:.2%} on the split report; ● on the front"
-        )
+        console.print(_float_words(inspected, run.result("synthesize")))
+
+
+def _float_words(inspected: dict[str, Any], made: dict[str, Any] | None) -> str:
+    if inspected["metric"] == "accuracy":
+        return f"Float accuracy {inspected['float']['report']['accuracy']:.2%} on the split report; ● on the front"
+    images = f" on images that were made from it ({made['synthesis']['title']})" if made else ""
+    return f"There are no labels: agreement is that with the float network{images}; ● on the front"
 
 
 def _accuracy(result: dict[str, Any] | None, stage: str) -> str:

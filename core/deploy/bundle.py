@@ -55,7 +55,7 @@ class Source:
     preprocessing: Json | None = None
 
 
-NO_DATA = Source("", "no data (images were made from the network itself)", ())
+NO_DATA = Source("", "images that were made from the network itself (no data)", ())
 
 
 @dataclass(frozen=True)
