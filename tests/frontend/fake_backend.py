@@ -77,7 +77,8 @@ MADE_UP = card(
     reconstruction_notes="The gradient is ours.",
     settings_schema=SETTINGS,
 )
-CATALOGUE: Json = {**load_catalogue(),
+CATALOGUE: Json = {
+    **load_catalogue(),
     "methods": [*load_catalogue()["methods"], MADE_UP],
     "observers": [card("mse", "Least squared error"), card("min-max", "Minimum and maximum")],
     "synthetic_sources": [card("distilled", "Distilled images", summary="from batch norms", needs_batch_norm=True)],
