@@ -123,7 +123,7 @@ def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def circumstances(job: Job) -> Circumstances:
-    registries = ("methods", "observers", "sensitivity_metrics", "strategies")
+    registries = ("methods", "observers", "roundings", "sensitivity_metrics", "strategies")
     cards = {name: {card["id"]: card for card in load_catalogue()[name]} for name in registries}
     return Circumstances(job.loaded.inventory, {"classes": CLASSES}, cards, load_targets())
 

@@ -146,18 +146,17 @@ def test_widths_by_channel_need_a_method_that_has_them() -> None:
     assert refused({"quantizer": {"method": "able"}, "policies": [policy(stem=(2, 3, 4, 0))]}) == {}
 
 
-@pytest.mark.parametrize("nothing", [0, (0, 0, 0, 0)])
-def test_a_layer_cannot_be_pruned_as_a_whole_and_the_refusal_says_what_can(nothing: int | tuple[int, ...]) -> None:
-    faults = refused({"quantizer": {"method": "able"}, "policies": [policy(stem=nothing)]})
+def test_one_width_of_0_for_a_layer_is_refused_and_the_refusal_says_how_channels_are_pruned() -> None:
+    faults = refused({"quantizer": {"method": "able"}, "policies": [policy(stem=0)]})
     assert set(faults) == {"policies.0.layers.stem"}
-    for words in (
-        "stem would have no weights left",
-        "a list with one width for each output channel",
-        "take out before",
-    ):
+    for words in ("stem would have no weights left", "a list with one width for each output channel", "as many zeros"):
         assert words in faults["policies.0.layers.stem"]
     whole_only = refused(few(policies=[policy(stem=0)]))["policies.0.layers.stem"]
     assert "with a method that can: able, scaled" in whole_only
+
+
+def test_all_channels_of_a_layer_may_be_pruned() -> None:
+    assert refused({"quantizer": {"method": "able"}, "policies": [policy(stem=(0, 0, 0, 0))]}) == {}
 
 
 def test_activations_cannot_be_pruned() -> None:
@@ -330,6 +329,9 @@ def test_widths_are_shown_as_a_range_where_they_are_one() -> None:
          "insert_normalisation"),
         ({"rounding": "gptq"}, {"training": {"progressive_bits": [5, 4]}}, "post_training.rounding",
          "training.progressive_bits"),
+        ({"rounding": "adaround"}, {"quantizer": {"method": "able", "scale_adjustment": True}},
+         "quantizer.scale_adjustment", "round to the nearest"),
+        ({"rounding": "gptq", "fisher": True}, {}, "post_training.fisher", "brecq, qdrop"),
         ({"rounding": "upwards"}, {}, "post_training.rounding", "adaround"),
     ],
 )  # fmt: skip

@@ -138,8 +138,8 @@ def _policy_bits(path: str, policy: Policy, offer: Offer) -> Iterator[Fault]:
 
 
 def _all_pruned(path: str, policy: Policy, offer: Offer) -> Iterator[Fault]:
-    """A layer without weights says nothing of its input: it is not pruned but taken out."""
-    empty = [name for name, bits in policy.layers.items() if set(_each(bits.weights)) == {PRUNED}]
+    """0 as the one width of a layer is more often a slip than meant: who means it says it for every channel."""
+    empty = [name for name, bits in policy.layers.items() if bits.weights == PRUNED]
     if not empty:
         return
     able = [card.id for card in offer.others if "kernel" in card.granularities]
@@ -148,13 +148,9 @@ def _all_pruned(path: str, policy: Policy, offer: Offer) -> Iterator[Fault]:
         channels += f" (with a method that can: {listed(able)})"
     yield Fault(
         _at(path, empty),
-        f"{listed(empty)} would have no weights left: 0 prunes single output channels; give {channels}, or one width "
-        "for the layer; what the network can do without as a whole, take out before uploading it",
+        f"{listed(empty)} would have no weights left: 0 prunes single output channels; give {channels}, as many zeros "
+        "as channels to prune all of them, or one width from 1 on for the layer",
     )
-
-
-def _each(bits: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (bits,) if isinstance(bits, int) else bits
 
 
 def _lacking(path: str, side: Side, bits: Mapping[str, Iterable[int]], offer: Offer) -> Iterator[Fault]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from core.calibration.rounding.card import has_fixed_grid
 from core.jobs.joint_widths import joint_widths
@@ -13,9 +14,14 @@ from core.jobs.specification import JobSpecification
 _NEAREST = "nearest"
 
 
-def post_training_faults(specification: JobSpecification, offer: Offer) -> Iterator[Fault]:
-    """Each names what to choose instead."""
+def post_training_faults(
+    specification: JobSpecification, offer: Offer, roundings: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Fault]:
+    """Each names what to choose instead. `roundings`: their cards by id."""
     choice = specification.post_training
+    weighting = [name for name, card in roundings.items() if card["offers_fisher"]]
+    if choice.fisher and choice.rounding not in weighting:
+        yield Fault("post_training.fisher", f"only {listed(weighting)} weight errors by gradients: turn it off")
     chooses_levels = choice.preset == "best" or choice.rounding != _NEAREST
     path = "post_training.preset" if choice.preset == "best" else "post_training.rounding"
     if chooses_levels and not has_fixed_grid(offer.card):
@@ -24,6 +30,11 @@ def post_training_faults(specification: JobSpecification, offer: Offer) -> Itera
             path,
             f"the levels of {offer.card.title} move with the weights, so that weights cannot be put on levels of "
             f"choice: round to the nearest, or choose a method whose steps stay: {listed(able)}",
+        )
+    if chooses_levels and specification.quantizer.scale_adjustment:
+        yield Fault(
+            "quantizer.scale_adjustment",
+            "rescaled weights leave the levels that were chosen for them: set it to false, or round to the nearest",
         )
     if choice.equalization and offer.card.needs_following_normalisation:
         yield from _folded(specification, offer)
