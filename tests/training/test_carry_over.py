@@ -50,7 +50,7 @@ def quantization(loaded: LoadedModel, calibration: Calibration, method: str) -> 
 
 def after_training(of: Quantization, policy: Policy, directory: Path, epochs: int = 2) -> fx.GraphModule:
     network = of.network(policy)
-    choice = TrainingChoice(epochs=epochs, batch_size=16, distillation=False, learning_rate=0.02)
+    choice = TrainingChoice(epochs=epochs, batch_size=16, distillation=False, learning_rate=0.02, keep="last")
     fine_tune(network, None, TRAIN, SELECT, choice=choice, seed=0, checkpoint_directory=directory, reporter=Silent())
     return network
 

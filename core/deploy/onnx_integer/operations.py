@@ -40,9 +40,7 @@ def _rank(program: IntegerProgram, tensor: str) -> int:
 
 
 def _multiply(graph: IntegerGraph, program: IntegerProgram, operation: Multiply) -> None:
-    facts = program.tensors[operation.inputs[0]]
-    x = _unsigned(graph, program, operation, operation.inputs[0])
-    zero = operation.zero - facts.low
+    x, zero = _unsigned(graph, program, operation, operation.inputs[0], operation.zero)
     codes, factor, correction = _eight_bit(operation)
     acc = _products(graph, program, operation, x, zero, codes)
     rank = _rank(program, operation.output)
@@ -224,11 +222,12 @@ def _tap(graph: IntegerGraph, x: str, window: Any, extents: tuple[int, int], pos
 
 def _product(graph: IntegerGraph, program: IntegerProgram, operation: Product) -> None:
     if operation.kind == "matrices":
-        parts = [_unsigned(graph, program, operation, name) for name in operation.inputs]
-        zeros = [
-            graph.constant(zero - program.tensors[name].low, np.uint8)
-            for zero, name in zip(operation.zeros, operation.inputs, strict=True)
+        counted = [
+            _unsigned(graph, program, operation, name, zero)
+            for name, zero in zip(operation.inputs, operation.zeros, strict=True)
         ]
+        parts = [x for x, _ in counted]
+        zeros = [graph.constant(zero, np.uint8) for _, zero in counted]
         graph.node("MatMulInteger", [*parts, *zeros], operation.output)
         return
     factors = [
@@ -238,16 +237,22 @@ def _product(graph: IntegerGraph, program: IntegerProgram, operation: Product) -
     graph.node("Mul", factors, operation.output)
 
 
-def _unsigned(graph: IntegerGraph, program: IntegerProgram, operation: Operation, name: str) -> str:
-    """A tensor of at most 8 bits as uint8, counted from its lowest code."""
+def _unsigned(
+    graph: IntegerGraph, program: IntegerProgram, operation: Operation, name: str, zero: int
+) -> tuple[str, int]:
+    """A tensor of at most 8 bits as uint8, counted from its lowest code, and its zero counted alike.
+
+    Where no code reaches down to the zero, as behind a sum that a bias keeps above it, codes are counted from the zero.
+    """
     facts = program.tensors[name]
-    if facts.high - facts.low > 255:
+    low, high = min(facts.low, zero), max(facts.high, zero)
+    if high - low > 255:
         raise UnsupportedModel(
             f"{operation.source} reads more than 8 bits, which ONNX's integer operators do not",
             hint="give the tensor that it reads 8 bits or fewer",
         )
-    x = graph.node("Sub", [name, graph.constant(facts.low, np.int32)]) if facts.low else name
-    return graph.cast(x, TensorProto.UINT8)
+    x = graph.node("Sub", [name, graph.constant(low, np.int32)]) if low else name
+    return graph.cast(x, TensorProto.UINT8), zero - low
 
 
 def _resample(graph: IntegerGraph, program: IntegerProgram, operation: Resample) -> None:
