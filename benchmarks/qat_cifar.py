@@ -44,7 +44,6 @@ PLAN: list[tuple[str, str, Widths]] = [
     *(("common", method, widths) for widths in ((4, 4), (3, 3), (2, 2)) for method in COMPARED),
     *(("common", method, widths) for widths in ((5, 5), (8, 8)) for method in ("dorefa", "pact", "lsq", "hadq")),
     ("best", "lsq", (2, 4)),
-    ("best", "hadq", (4, 4)),
 ]
 RECIPES = {"common": COMMON, "best": BEST}
 
@@ -62,13 +61,14 @@ def offers(method: str, widths: Widths) -> bool:
 
 
 def runs(plan: Sequence[tuple[str, str, Widths]], seeds: Sequence[int], epochs: int | None) -> list[RunConfig]:
-    """Seed by seed, so that a first comparison is there early."""
+    """Up to 4 bits first, and seed by seed, so that first comparisons are there early."""
     changed = {} if epochs is None else {"epochs": epochs}
-    return [
+    found = [
         config(NETWORK, method, widths, recipe=recipe, training=RECIPES[recipe] | changed, seed=seed)
         for seed in seeds
         for recipe, method, widths in plan
     ]
+    return sorted(found, key=lambda run: run.weight_bits > 4)
 
 
 def asked(arguments: argparse.Namespace) -> list[tuple[str, str, Widths]]:

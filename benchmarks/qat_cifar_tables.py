@@ -160,7 +160,7 @@ def checks(exact: FloatResult, results: Sequence[RunResult]) -> list[Check]:
         *(_order(common, bits) for bits in (4, 3, 2)),
         *(_not_below(common, bits, other) for bits in HADQ_BITS for other in ("dorefa", "pact")),
         *(_near_lsq(common, bits) for bits in HADQ_BITS),
-        _above_calibrated(of_recipe(results, "best")),
+        _above_calibrated(common),
     ]
 
 
