@@ -51,12 +51,12 @@ PLAN: list[tuple[str, tuple[int, int], Sequence[str]]] = [
     ("resnet20", (6, 6), QUICK),
     ("resnet20", (4, 8), (*QUICK, "gptq", "gpfq", *LEARNED)),
     ("resnet20", (4, 4), (*QUICK, "gptq", "gpfq", *LEARNED)),
-    ("squeezenet1_1", (8, 8), QUICK),
+    ("squeezenet1_1", (8, 8), (*QUICK, "gptq")),
     ("squeezenet1_1", (6, 8), (*QUICK, "gptq")),
     ("resnet20", (2, 4), LEARNED),
     ("squeezenet1_1", (4, 8), ("mse", "mse-corrected", "gptq", "adaround", "brecq")),
+    ("resnet20", (4, 8), ("best",)),
     ("resnet20", (4, 4), ("best",)),
-    ("resnet20", (8, 8), ("best",)),
 ]
 
 

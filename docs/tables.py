@@ -69,6 +69,20 @@ def synthetic(catalogue: Json) -> Iterator[str]:
     return _part(catalogue["job_schema"], "SyntheticChoice")
 
 
+def roundings(catalogue: Json) -> Iterator[str]:
+    """A row for each way of rounding."""
+    yield "| id | source | what it does | at a time | here |"
+    yield "|---|---|---|---|---|"
+    for card in catalogue["roundings"]:
+        here = " ".join(text for text in (card["settings"], card["reconstruction_notes"]) if text)
+        yield _row(f"`{card['id']}`", f"[{card['paper']}]({card['link']})", card["summary"], card["unit"], here)
+
+
+def post_training(catalogue: Json) -> Iterator[str]:
+    """A row for each field of `post_training`."""
+    return _part(catalogue["job_schema"], "PostTrainingChoice")
+
+
 def training(catalogue: Json) -> Iterator[str]:
     """A row for each field of `training`."""
     return _part(catalogue["job_schema"], "TrainingChoice")
@@ -139,9 +153,15 @@ TABLES = {
         "methods": methods,
         "settings": settings,
         "observers": observers,
+        "roundings": roundings,
         "synthetic_sources": synthetic_sources,
     },
-    "docs/api.md": {"synthetic": synthetic, "quantizer": quantizer, "training": training},
+    "docs/api.md": {
+        "synthetic": synthetic,
+        "quantizer": quantizer,
+        "post_training": post_training,
+        "training": training,
+    },
 }
 
 

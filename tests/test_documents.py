@@ -10,7 +10,7 @@ import pytest
 from api.app import create_app
 from core.catalogue import load_catalogue
 from core.hardware.targets import load_targets
-from core.jobs.specification import QuantizerChoice, TrainingChoice
+from core.jobs.specification import PostTrainingChoice, QuantizerChoice, TrainingChoice
 from core.settings import Settings
 from docs.tables import TABLES, written
 
@@ -43,13 +43,21 @@ def test_tables_are_those_of_the_catalogue(document: str) -> None:
 
 def test_every_part_of_a_recipe_and_of_a_quantizer_is_described() -> None:
     text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-    fields = [*TrainingChoice.model_fields, *QuantizerChoice.model_fields]
+    fields = [*TrainingChoice.model_fields, *PostTrainingChoice.model_fields, *QuantizerChoice.model_fields]
     assert not [name for name in fields if f"| `{name}` |" not in text]
 
 
 def test_every_method_is_described() -> None:
     text = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     catalogue = load_catalogue()
-    kinds = ("methods", "observers", "sensitivity_metrics", "strategies")
+    kinds = (
+        "methods",
+        "observers",
+        "roundings",
+        "preparations",
+        "bias_corrections",
+        "sensitivity_metrics",
+        "strategies",
+    )
     ids = [card["id"] for kind in kinds for card in catalogue[kind]] + list(load_targets())
     assert not [name for name in ids if f"`{name}`" not in text]

@@ -12,11 +12,11 @@ export function postTrainingWords(candidate) {
 
 const same = (one, other) => ["observer", "rounding", "bias_correction"].every((name) => one[name] === other[name]);
 
-const correctionWords = (kind) => (kind === "none" ? "biases as they were" : `${kind} bias correction`);
+const correctionWords = (kind) => (kind === "none" ? null : `${kind} bias correction`);
 
-const treatmentWords = (one) => `${one.observer} ranges, ${one.rounding} rounding, ${correctionWords(one.bias_correction)}`;
+const treatmentWords = (one) => [`${one.observer} ranges`, `${one.rounding} rounding`, correctionWords(one.bias_correction)].filter(Boolean).join(", ");
 
-const doneWords = (record) => `${record.rounding.rounding} rounding, ${correctionWords(record.bias_correction)}, ${duration(record.seconds)}`;
+const doneWords = (record) => [`${record.rounding.rounding} rounding`, correctionWords(record.bias_correction), duration(record.seconds)].filter(Boolean).join(", ");
 
 function triedTable(record) {
   return [h("p", { class: "small" }, `Tried within ${digits(record.budget_s)} s. Kept is the least divergence from the float network on select, KL in nats.`),
