@@ -176,7 +176,7 @@ def test_the_demo_runs_exactly_the_job_of_the_example(monkeypatch, tmp_path):
     ((request, _, specification),) = started
     asked = example_specification(specification.model_id, specification.dataset_id)
     assert specification.model_dump(mode="json") == asked
-    assert (request.model, request.data) == (example_model_path(), [example_dataset_path()])
+    assert (request.model, [file.path for file in request.data]) == (example_model_path(), [example_dataset_path()])
 
 
 def test_asking_for_the_example_imports_neither_torch_nor_scikit_learn():
