@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bitfront.data_files import DataFile
 from bitfront.job_body import check, completed, method_words, read_job_file
 from bitfront.own_policies import read_policies, with_policies
 from bitfront.quantize import QuantizeRequest, _specification
@@ -25,7 +26,8 @@ CONFIGURABLE = [card for card in load_catalogue()["methods"] if card["settings_s
 
 
 def typed(**request: Any) -> JobSpecification:
-    return _specification(QuantizeRequest(model=Path("m.onnx"), data=[DATA], out=Path("out"), **request), MODEL)
+    asked = QuantizeRequest(model=Path("m.onnx"), data=[DataFile(DATA)], out=Path("out"), **request)
+    return _specification(asked, MODEL)
 
 
 def test_with_nothing_typed_a_job_is_as_the_service_has_it() -> None:

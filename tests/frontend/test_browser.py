@@ -398,7 +398,7 @@ def test_a_point_says_how_its_training_went(watched: Watched, site: str) -> None
     page.get_by_role("button", name="point-2", exact=True).click()
     record = page.locator("#card .training-record")
     record.get_by_text("Training: best epoch 4 of 5").click()
-    for words in ("no better accuracy on select", "at least 5 bits: 2 epochs, 2 layers changed", "measured anew"):
+    for words in ("no better on select", "at least 5 bits: 2 epochs, 2 layers changed", "measured anew"):
         expect(record).to_contain_text(words)
     page.get_by_role("button", name="Unpin").click()
     page.get_by_role("button", name="uniform-2", exact=True).click()
