@@ -57,6 +57,7 @@ TREATMENTS = tuple(
         ("mse", "nearest", "empirical"),
         ("min-max", "nearest", "empirical"),
         ("mse", "gptq", "none"),
+        ("min-max", "gptq", "none"),
         ("mse", "gpfq", "none"),
         ("mse", "adaround", "none"),
         ("mse", "qdrop", "none"),
