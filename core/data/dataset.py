@@ -194,6 +194,8 @@ class Dataset:
         notes = []
         if len(np.unique(self._numbers)) == 1:
             notes.append("all images are of one class: an accuracy on them says nothing")
+        elif len(np.unique(self._numbers[self.plan.indices["train"]])) == 1:
+            notes.append("all training images are of one class: ranges, statistics and training will fit that class")
         report, train = (self._numbers[self.plan.indices[name]] for name in ("report", "train"))
         untrained = np.setdiff1d(report, train)
         if len(untrained):

@@ -147,6 +147,8 @@ def test_untrained_classes_and_a_single_class_are_mentioned(tmp_path):
     x, y = digits(40)
     test = npz_file(tmp_path / "a.npz", train_x=x, train_y=y % 2, test_x=x, test_y=y)
     assert any("3 classes of the report split" in note for note in opened(test).summary()["notes"])
+    narrow = npz_file(tmp_path / "c.npz", train_x=x, train_y=0 * y, test_x=x, test_y=y)
+    assert any("all training images are of one class" in note for note in opened(narrow).summary()["notes"])
     single = class_folders(tmp_path / "b.zip", ("cat",))
     assert any("one class" in note for note in opened(single).summary()["notes"])
 

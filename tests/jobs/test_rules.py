@@ -345,3 +345,12 @@ def test_what_is_done_without_training_must_fit_the_method_and_the_recipe(
 def test_levels_of_choice_are_fine_where_steps_stay() -> None:
     body = {"quantizer": {"method": "able"}, "post_training": {"rounding": "qdrop", "bias_correction": "empirical"}}
     assert not refused(body)
+
+
+def test_levels_are_not_chosen_by_a_handful_of_images() -> None:
+    body = {"quantizer": {"method": "able"}, "post_training": {"rounding": "gptq"}}
+    few_images = refused(body, splits={"train": {"images": 20}})
+    assert "20 images are too few" in few_images["dataset_id"]
+    asked = {**body, "post_training": {"rounding": "gptq", "samples": 8}}
+    assert "8 images are too few" in refused(asked, splits={"train": {"images": 900}})["post_training.samples"]
+    assert not refused(body, splits={"train": {"images": 32}})

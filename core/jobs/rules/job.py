@@ -57,7 +57,7 @@ def _faults(specification: JobSpecification, around: Circumstances) -> Iterator[
     offer = Offer.read(around.catalogue.get("methods", {}), specification.quantizer.method)
     if offer is not None:
         yield from method_faults(specification, around.inventory, offer)
-        yield from post_training_faults(specification, offer, around.catalogue.get("roundings", {}))
+        yield from post_training_faults(specification, offer, around.catalogue.get("roundings", {}), around.summary)
     yield from observer_faults(specification, around.catalogue.get("observers", {}))
     yield from joint_faults(specification, around.inventory.layers)
     yield from training_faults(specification, around.inventory, around.summary)

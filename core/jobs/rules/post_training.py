@@ -12,13 +12,18 @@ from core.jobs.rules.method import Offer
 from core.jobs.specification import JobSpecification
 
 _NEAREST = "nearest"
+FEWEST_IMAGES = 32  # as many as are asked for where there are no batch norms to make images from
 
 
 def post_training_faults(
-    specification: JobSpecification, offer: Offer, roundings: Mapping[str, Mapping[str, Any]]
+    specification: JobSpecification,
+    offer: Offer,
+    roundings: Mapping[str, Mapping[str, Any]],
+    summary: Mapping[str, Any],
 ) -> Iterator[Fault]:
-    """Each names what to choose instead. `roundings`: their cards by id."""
+    """Each names what to choose instead. `roundings`: their cards by id; `summary`: the data set's."""
     choice = specification.post_training
+    yield from _images(specification, summary)
     weighting = [name for name, card in roundings.items() if card["offers_fisher"]]
     if choice.fisher and choice.rounding not in weighting:
         yield Fault("post_training.fisher", f"only {listed(weighting)} weight errors by gradients: turn it off")
@@ -45,6 +50,21 @@ def post_training_faults(
         )
     if chooses_levels:
         yield from _stages(specification, path)
+
+
+def _images(specification: JobSpecification, summary: Mapping[str, Any]) -> Iterator[Fault]:
+    choice = specification.post_training
+    images = summary.get("splits", {}).get("train", {}).get("images")
+    if images is None:
+        return
+    used = min(images, choice.samples)
+    if used < FEWEST_IMAGES and (choice.preset == "best" or choice.rounding != _NEAREST):
+        path = "dataset_id" if images < FEWEST_IMAGES else "post_training.samples"
+        yield Fault(
+            path,
+            f"{used} images are too few to choose levels by: give at least {FEWEST_IMAGES} to train with, labels "
+            "are not needed, or round to the nearest",
+        )
 
 
 def _folded(specification: JobSpecification, offer: Offer) -> Iterator[Fault]:
