@@ -54,7 +54,7 @@ PLAN: list[tuple[str, tuple[int, int], Sequence[str]]] = [
     ("resnet20", (4, 4), (*QUICK, "gptq", "gpfq", *LEARNED)),
     ("squeezenet1_1", (8, 8), QUICK),
     ("squeezenet1_1", (6, 8), (*QUICK, "gptq", "min-max-gptq")),
-    ("resnet20", (2, 4), LEARNED),
+    ("resnet20", (2, 4), ("mse", *LEARNED)),
     ("squeezenet1_1", (4, 8), ("mse", "mse-corrected", "gptq", "min-max-gptq", "adaround", "brecq")),
     ("resnet20", (4, 8), ("best",)),
     ("resnet20", (4, 4), ("best",)),
