@@ -19,7 +19,7 @@ export function showProvenance(job, report) {
     ["Measured", report.metric === "agreement" ? "agreement with the float network, and divergence from it: the images have no labels" : null],
     ["Float network", report.float && report.metric !== "agreement" ? `${percent(report.float.report?.accuracy)} on report, ${percent(report.float.select?.accuracy)} on select` : null],
     ["Quantizer", quantizerWords(specification.quantizer)],
-    ["Calibration", `${specification.calibration.observer}, ${specification.calibration.samples} images of train`],
+    ["Calibration", `${specification.calibration.observer}, at most ${specification.calibration.samples} images of train`],
     ["Sensitivity", sensitivityWords(report.sensitivity)],
     ...Object.entries(report.costs ?? {}).map(([target, cost]) => [`Costs on ${target}`, `${cost.provenance}; ${cost.source}`]),
     ["Without training", postTrainingWords(specification.post_training)],
