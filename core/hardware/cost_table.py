@@ -13,7 +13,7 @@ from core.graph.inventory import Layer
 from core.hardware import table_text
 from core.hardware.cost import Cost, bit_operations, size_bytes
 from core.hardware.kind import FloatArray, IntArray, Simulation
-from core.hardware.kinds import kind_of
+from core.hardware.kinds.registry import kind_of
 from core.hardware.layer_cost import simulate_layer, substitutions
 from core.hardware.run_as import run_as
 from core.hardware.target import Target

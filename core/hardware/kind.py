@@ -1,25 +1,27 @@
 """What every kind of accelerator answers: latency, energy and what bounds each layer, for any widths. No torch.
 
-A kind is one file that ends with a constant `KIND`, listed in `core/hardware/kinds.py`. It simulates many layers at
-many pairs of widths in one call, so that a table is arrays from the start.
+A kind is one file in `core/hardware/kinds/` that ends with a constant `KIND`, listed in `kinds/registry.py`. It
+simulates many layers at many pairs of widths in one call, so that a table is arrays from the start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from core.errors import InvalidInput
 from core.graph.inventory import Layer
 from core.hardware.target import Target
 
 MAX_BITS = 32
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Bound = Literal["compute", "weights", "activations", "write-back", "fixed"]
 
 
 class KindCard(BaseModel):
@@ -31,8 +33,14 @@ class KindCard(BaseModel):
     title: str
     paper: str
     link: str
-    bounds: tuple[str, ...]
-    notes: str
+    bounds: tuple[Bound, ...] = Field(description="what can bound a layer: the weights' or activations' traffic, ...")
+    formula: str = Field(description="latency and energy of a layer in a few lines, with the parameters' names")
+    notes: str = Field(description="what is published, what is reconstructed, what is left out")
+    monotone: bool = Field(description="whether fewer bits never cost more; tested for any layer")
+    exceptions: str = Field(default="", description="where they may, and why")
+    free_parameters: tuple[str, ...] = Field(
+        default=(), description="positive figures that can be fitted to measurements"
+    )
     parameters_schema: dict[str, Any]
 
 
@@ -49,6 +57,9 @@ class Simulation:
     bound_by: NDArray[np.uint8]
 
 
+NOTHING = Simulation(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)), np.zeros((1, 1, 1), dtype=np.uint8))
+
+
 class Kind(Protocol):
     """One kind of accelerator."""
 
@@ -57,7 +68,7 @@ class Kind(Protocol):
         """What a person reads about it."""
 
     def check(self, target: Target) -> None:
-        """Raise ConfigurationError where the target's parameters are not those of this kind."""
+        """Raise InvalidInput where the target's parameters are not those of this kind, or cannot be built."""
 
     def simulate(
         self, target: Target, layers: Sequence[Layer], weight_bits: Sequence[int], activation_bits: Sequence[int]
@@ -68,3 +79,11 @@ class Kind(Protocol):
         self, target: Target, layer: Layer, channel_bits: Sequence[int], activation_bits: int
     ) -> Simulation:
         """One layer with a width per output channel, 0 for a pruned one; arrays of shape [1, 1, 1]."""
+
+
+def checked_widths(bits: Sequence[int]) -> IntArray:
+    """Widths as an array; InvalidInput where one is not from 1 to 32."""
+    widths = np.asarray(bits, dtype=np.int64)
+    if widths.size == 0 or widths.min() < 1 or widths.max() > MAX_BITS:
+        raise InvalidInput(f"widths {sorted(set(bits))} cannot be costed", hint=f"use widths from 1 to {MAX_BITS}")
+    return widths

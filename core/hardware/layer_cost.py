@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from core.errors import InvalidInput
 from core.graph.inventory import Layer
 from core.hardware.gemm import output_channels
-from core.hardware.kind import Simulation
-from core.hardware.kinds import kind_of
+from core.hardware.kind import NOTHING, Simulation
+from core.hardware.kinds.registry import kind_of
 from core.hardware.run_as import run_as, substitution
 from core.hardware.target import Target
 from core.policy import LayerBits
@@ -30,7 +28,7 @@ def simulate_layer(target: Target, layer: Layer, bits: LayerBits) -> Simulation:
     """Arrays of shape [1, 1, 1]; channels that the target does not support run as the next pair that it does."""
     widths = channel_widths(layer, bits)
     if bits.activations == 0 or not any(widths):
-        return Simulation(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)), np.zeros((1, 1, 1), dtype=np.uint8))
+        return NOTHING
     runs = {width: run_as(target.supports, width, bits.activations) for width in set(widths) - {0}}
     run_widths = [runs[width][0] if width else 0 for width in widths]
     run_activations = max(activations for _, activations in runs.values())

@@ -72,9 +72,10 @@ def _rounded_up(values: FloatArray, quantum: Fraction) -> IntArray:
 
 def count_latency(table: CostTable) -> Counted:
     """Latency of one pass."""
-    cycles = _whole(table.latency_s * table.target.clock_hz)
-    if cycles is not None:
-        return Counted(cycles, 1 / Fraction(table.target.clock_hz))
+    clock_hz = table.target.clock_hz
+    cycles = None if clock_hz is None else _whole(table.latency_s * clock_hz)
+    if clock_hz is not None and cycles is not None:
+        return Counted(cycles, 1 / Fraction(clock_hz))
     return Counted(_rounded_up(table.latency_s, PICO), PICO)
 
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.networks import conv, linear
-from core.errors import ConfigurationError, InvalidInput
+from core.errors import InvalidInput
 from core.graph.inventory import Layer
-from core.hardware.bismo import KIND
 from core.hardware.gemm import Gemm, as_gemm
+from core.hardware.kinds.bismo import KIND
 from core.hardware.target import Target
 from core.hardware.targets import load_targets
 
@@ -117,7 +117,7 @@ def test_widths_outside_of_1_to_32_are_refused(width: int) -> None:
 @pytest.mark.parametrize(("name", "value"), [("array_units", 0), ("row_bits", -1), ("dram_j_per_bit", "much")])
 def test_impossible_parameters_are_named(name: str, value: object) -> None:
     broken = TARGETS[0].model_copy(update={"parameters": {**TARGETS[0].parameters, name: value}})
-    with pytest.raises(ConfigurationError, match=name):
+    with pytest.raises(InvalidInput, match=name):
         KIND.check(broken)
 
 

@@ -17,7 +17,7 @@ from core.graph.inventory import Layer
 from core.hardware.cost import average_weight_bits
 from core.hardware.cost_table import CostTable, cost_table
 from core.hardware.kind import FloatArray
-from core.hardware.kinds import kind_of
+from core.hardware.kinds.registry import kind_of
 from core.hardware.target import Support, Target
 from core.hardware.targets import load_targets
 from core.policy import LayerBits, Policy

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigurationError
-from core.hardware.kinds import KINDS, kind_of
+from core.errors import InvalidInput
+from core.hardware.kinds.registry import KINDS, kind_of
 from core.hardware.run_as import run_as, substitution
 from core.hardware.target import Support
 from core.hardware.targets import TARGETS_FOLDER, load_targets, read_target
@@ -44,7 +44,7 @@ def test_what_is_fitted_is_said_so() -> None:
 def test_a_wrong_target_file_is_refused_with_the_place(tmp_path: Path, old: str, new: str, said: str) -> None:
     file = tmp_path / "target.toml"
     file.write_text((TARGETS_FOLDER / "bismo-cloud.toml").read_text(encoding="utf-8").replace(old, new))
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(InvalidInput, match=said):
         read_target(file)
 
 

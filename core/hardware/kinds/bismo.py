@@ -28,22 +28,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from core.errors import ConfigurationError, InvalidInput
 from core.graph.inventory import Layer
 from core.hardware.gemm import GemmArrays, as_arrays, as_gemm
-from core.hardware.kind import MAX_BITS, FloatArray, IntArray, KindCard, Simulation
+from core.hardware.kind import MAX_BITS, NOTHING, FloatArray, IntArray, KindCard, Simulation, checked_widths
+from core.hardware.parameters import KindParameters, clock_of, read_parameters
 from core.hardware.target import Target
 
 BOUNDS = ("compute", "activations", "weights")
 OUTPUT_BITS = 32  # BISMO's accumulators, written back once
 
 
-class BismoParameters(BaseModel):
-    """Sizes in units, bits and rows; energies in joules. `sources` names the origin of each."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class BismoParameters(KindParameters):
+    """Sizes in units, bits and rows; energies in joules."""
 
     array_units: int = Field(ge=1, description="D: units per side of the array")
     row_bits: int = Field(ge=1, description="Dk: bits per row, and per unit and cycle")
@@ -53,7 +51,6 @@ class BismoParameters(BaseModel):
     activation_buffer_j_per_bit: float = Field(ge=0)
     weight_buffer_j_per_bit: float = Field(ge=0)
     dram_j_per_bit: float = Field(ge=0)
-    sources: dict[str, str] = Field(default_factory=dict)
 
 
 def _ceil(numerator: IntArray, denominator: int) -> IntArray:
@@ -185,24 +182,6 @@ def _mean_over_tiles(tiles: _Pass) -> _Pass:
     return _Pass(cycles, tiles.energy_j.mean(axis=1, keepdims=True), tiles.bound_by[:, -1:, :])
 
 
-def _widths(bits: Sequence[int]) -> IntArray:
-    widths = np.asarray(bits, dtype=np.int64)
-    if widths.size == 0 or widths.min() < 1 or widths.max() > MAX_BITS:
-        raise InvalidInput(f"widths {sorted(set(bits))} cannot be costed", hint=f"use widths from 1 to {MAX_BITS}")
-    return widths
-
-
-def _parameters(target: Target) -> BismoParameters:
-    try:
-        return BismoParameters.model_validate(target.parameters)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"target {target.id!r}: parameter {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            hint="see the parameters of the kind 'bismo'",
-        ) from error
-
-
 class Bismo:
     """The bit-serial kind. Any width from 1 to 32 is costed; 32 stands for 32-bit fixed point."""
 
@@ -215,42 +194,48 @@ class Bismo:
             paper="Umuroglu et al., BISMO, FPL 2018; cycles as in the table of Wang et al., HAQ, CVPR 2019",
             link="https://arxiv.org/abs/1811.08886",
             bounds=BOUNDS,
+            formula="cycles: the streams of the array, of activation rows and of weight rows, interleaved as in HAQ's "
+            "table; latency_s = cycles / clock_hz. energy_j = MACs * w * a * bit_product_j + array cycles * array_units "
+            "* row_bits * (both buffers' energies) + bits fetched and written * dram_j_per_bit",
+            monotone=True,
+            free_parameters=("clock_hz", "bit_product_j", "dram_j_per_bit"),
             notes="Cycles reproduce HAQ's published table exactly. Energy, bounds, per-channel widths: reconstructed.",
             parameters_schema=BismoParameters.model_json_schema(),
         )
 
     def check(self, target: Target) -> None:
         """Raise ConfigurationError where the target's parameters are not those of BISMO."""
-        _parameters(target)
+        read_parameters(target, BismoParameters)
+        clock_of(target)
 
     def simulate(
         self, target: Target, layers: Sequence[Layer], weight_bits: Sequence[int], activation_bits: Sequence[int]
     ) -> Simulation:
         """Every layer at every pair of widths from 1 to 32."""
-        parameters = _parameters(target)
+        parameters = read_parameters(target, BismoParameters)
         gemm = as_arrays([as_gemm(layer, target.batch, parameters.depthwise_channels) for layer in layers])
         macs = np.array([layer.macs * target.batch for layer in layers], dtype=np.int64)[:, None, None]
-        widths = _widths(weight_bits), _widths(activation_bits)
+        widths = checked_widths(weight_bits), checked_widths(activation_bits)
         return _in_seconds(_run_pass(gemm, macs, *widths, parameters), target)
 
     def simulate_channels(
         self, target: Target, layer: Layer, channel_bits: Sequence[int], activation_bits: int
     ) -> Simulation:
         """One layer with a width per output channel: the mean over its tiles, each at its widest channel."""
-        parameters = _parameters(target)
+        parameters = read_parameters(target, BismoParameters)
         kept = sorted(bits for bits in channel_bits if bits > 0)
         if not kept:
-            return Simulation(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)), np.zeros((1, 1, 1), dtype=np.uint8))
+            return NOTHING
         tile = parameters.depthwise_channels if layer.depthwise else parameters.array_units
         tile_bits = [max(kept[start : start + tile]) for start in range(0, len(kept), tile)]
         gemm = as_arrays([as_gemm(layer, target.batch, parameters.depthwise_channels, len(kept))])
         macs = np.array(layer.macs * target.batch * len(kept) // len(channel_bits), dtype=np.int64)
-        widths = _widths(tile_bits), _widths([activation_bits])
+        widths = checked_widths(tile_bits), checked_widths([activation_bits])
         return _in_seconds(_mean_over_tiles(_run_pass(gemm, macs, *widths, parameters)), target)
 
 
 def _in_seconds(run: _Pass, target: Target) -> Simulation:
-    return Simulation(run.cycles / target.clock_hz, run.energy_j, run.bound_by)
+    return Simulation(run.cycles / clock_of(target), run.energy_j, run.bound_by)
 
 
 KIND = Bismo()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.networks import mobilenet_v2
-from core.hardware.bismo import KIND
+from core.hardware.kinds.bismo import KIND
 from core.hardware.targets import load_targets
 
 WIDTHS = range(1, 9)

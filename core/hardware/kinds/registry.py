@@ -1,20 +1,20 @@
-"""The kinds of accelerator there are, one file each."""
+"""Which kinds of accelerator there are."""
 
 from __future__ import annotations
 
-from core.errors import ConfigurationError
-from core.hardware import bismo
+from core.errors import InvalidInput
 from core.hardware.kind import Kind
+from core.hardware.kinds import bismo
 from core.hardware.target import Target
 
-KINDS: dict[str, Kind] = {bismo.KIND.card.id: bismo.KIND}
+KINDS: dict[str, Kind] = {kind.card.id: kind for kind in (bismo.KIND,)}
 
 
 def kind_of(target: Target) -> Kind:
     """The simulator that a target names."""
     kind = KINDS.get(target.kind)
     if kind is None:
-        raise ConfigurationError(
+        raise InvalidInput(
             f"target {target.id!r} names the kind {target.kind!r}, which does not exist",
             hint=f"use one of {', '.join(KINDS)}",
         )

@@ -1,0 +1,1 @@
+"""The kinds of accelerator, one file each."""
