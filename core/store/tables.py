@@ -242,6 +242,21 @@ class Candidate(_Owned, Base):
     problem: Mapped[Json | None]
 
 
+class OwnTarget(_Owned, Base):
+    """Hardware that a person described or measured: `document` is a `core.hardware.target.Target`, `toml` its text.
+
+    A job keeps the description it was made with, so that nothing refers to these rows.
+    """
+
+    __tablename__ = "targets"
+    __table_args__ = (UniqueConstraint("owner_id", "slug"),)
+
+    slug: Mapped[str]  # the target's own id, as jobs name it
+    toml: Mapped[str]
+    document: Mapped[Json]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Measurement(_Owned, Base):
     """What a person measured of a candidate on a device of their own; at least one of the three figures."""
 

@@ -11,9 +11,9 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
-from core.store.tables import Artifact, Candidate, Dataset, Job, Measurement, Model, Task
+from core.store.tables import Artifact, Candidate, Dataset, Job, Measurement, Model, OwnTarget, Task
 
-Row = TypeVar("Row", Model, Dataset, Job, Task, Candidate, Artifact, Measurement)
+Row = TypeVar("Row", Model, Dataset, Job, Task, Candidate, Artifact, Measurement, OwnTarget)
 PAGE_LIMIT = 200
 
 
