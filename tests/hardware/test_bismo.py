@@ -10,27 +10,14 @@ from hypothesis import strategies as st
 from benchmarks.networks import conv, linear
 from core.errors import InvalidInput
 from core.graph.inventory import Layer
-from core.hardware.gemm import Gemm, as_gemm
+from core.hardware.gemm import Gemm, as_gemm, output_channels
 from core.hardware.kinds.bismo import KIND
 from core.hardware.target import Target
 from core.hardware.targets import load_targets
+from tests.hardware.layers import any_layer
 
 WIDTHS = range(1, 33)
 TARGETS = [load_targets()[name] for name in ("bismo-cloud", "bismo-edge")]
-
-
-@st.composite
-def any_layer(draw: st.DrawFn) -> Layer:
-    if draw(st.booleans()):
-        return linear("fc", draw(st.integers(1, 30_000)), draw(st.integers(1, 5_000)))
-    size, kernel = draw(st.integers(1, 64)), draw(st.sampled_from([1, 3, 5, 7]))
-    stride = draw(st.sampled_from([1, 2]))
-    if draw(st.booleans()):
-        channels = draw(st.integers(2, 300))
-        return conv("dw", channels, channels, kernel, size, stride=stride, groups=channels)
-    groups = draw(st.sampled_from([1, 1, 2, 4]))
-    inputs, outputs = (groups * draw(st.integers(1, 200)) for _ in range(2))
-    return conv("conv", inputs, outputs, kernel, size, stride=stride, groups=groups)
 
 
 @given(layer=any_layer(), target=st.sampled_from(TARGETS))
@@ -59,7 +46,7 @@ def test_mixed_channels_cost_between_their_narrowest_and_their_widest(
     layer: Layer, target: Target, data: st.DataObject
 ) -> None:
     low, high = sorted(data.draw(st.tuples(st.integers(1, 8), st.integers(1, 8))))
-    seed, channels = data.draw(st.integers(0, 2**32)), layer.weight_shape[0]
+    seed, channels = data.draw(st.integers(0, 2**32)), output_channels(layer)
     widths = np.random.default_rng(seed).integers(low, high + 1, channels).tolist()
     mixed = KIND.simulate_channels(target, layer, widths, 4).latency_s[0, 0, 0]
     ends = KIND.simulate(target, [layer], [low, high], [4]).latency_s[0, :, 0]
@@ -70,7 +57,7 @@ def test_mixed_channels_cost_between_their_narrowest_and_their_widest(
 @settings(deadline=None, max_examples=50)
 def test_the_order_of_the_channels_does_not_matter(layer: Layer, target: Target, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    widths = rng.integers(0, 9, layer.weight_shape[0])
+    widths = rng.integers(0, 9, output_channels(layer))
     first, second = (
         KIND.simulate_channels(target, layer, order.tolist(), 3) for order in (widths, rng.permutation(widths))
     )
