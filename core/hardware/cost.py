@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.graph.inventory import Layer
+from core.hardware.fits import Misfit
 from core.hardware.target import Provenance
 from core.policy import LayerBits, Policy
 
@@ -27,6 +28,7 @@ class Cost(BaseModel):
     layer_latency_s: dict[str, float]
     layer_energy_j: dict[str, float] | None
     substituted: dict[str, str] = Field(description="layers that do not run as written, and how they were costed")
+    misfits: tuple[Misfit, ...] = Field(default=(), description="memories of the target that the policy overflows")
 
     @property
     def latency_per_image_s(self) -> float:

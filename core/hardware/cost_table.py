@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from core.graph.inventory import Layer
 from core.hardware import table_text
 from core.hardware.cost import Cost, bit_operations, size_bytes
+from core.hardware.fits import misfits
 from core.hardware.kind import FloatArray, IntArray, Simulation
 from core.hardware.kinds.registry import kind_of
 from core.hardware.layer_cost import simulate_layer, substitutions
@@ -107,6 +108,7 @@ class CostTable:
             layer_latency_s=latency,
             layer_energy_j=energy if has_energy else None,
             substituted=self._substituted(policy),
+            misfits=misfits(self.target, self.layers, policy),
         )
 
     def _run(self, layer: Layer, position: int, policy: Policy) -> Simulation:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 
+from core.hardware.target import Target
 from core.jobs.specification import Constraint
 from core.search.metrics import Counted, Metric, bounded_metric, exactly, unit_of
 
@@ -17,15 +19,18 @@ class BoundConstraint:
     """A constraint, the metric it bounds, and the bound as a count of that metric's quanta.
 
     `unit` is what one of the stated unit is worth in quanta, so that counts can be told as the person stated them.
+    `because` says whose constraint it is where no person stated it.
     """
 
     stated: Constraint
     metric: Metric
     bound: int
     unit: Fraction
+    because: str = ""
 
     def __str__(self) -> str:
-        return f"{self.subject} at most {self.tell(Fraction(repr(self.stated.at_most)) * self.unit)}"
+        stated = f"{self.subject} at most {self.tell(Fraction(repr(self.stated.at_most)) * self.unit)}"
+        return f"{stated} ({self.because})" if self.because else stated
 
     @property
     def subject(self) -> str:
@@ -47,7 +52,19 @@ def baseline_bits(constraint: Constraint) -> int | None:
     return int(constraint.relative_to.removeprefix(BASELINE_PREFIX)) if constraint.relative_to else None
 
 
-def bind(constraint: Constraint, counted: Counted, baseline_count: int | None, weights: int) -> BoundConstraint:
+def memory_constraints(targets: Sequence[Target]) -> list[tuple[Constraint, str]]:
+    """What the memories that hold all weights demand, each with the memory's name."""
+    return [
+        (Constraint(metric="size", at_most=memory.size_bytes, unit="B"), f"{memory.name} of {target.id}")
+        for target in targets
+        for memory in target.supports.memories
+        if memory.holds == "network-weights"
+    ]
+
+
+def bind(
+    constraint: Constraint, counted: Counted, baseline_count: int | None, weights: int, because: str = ""
+) -> BoundConstraint:
     """`baseline_count` is the baseline's sum where there is one; `weights` the number of weights in the network."""
     if baseline_count is not None:
         unit = Fraction(baseline_count)
@@ -55,4 +72,5 @@ def bind(constraint: Constraint, counted: Counted, baseline_count: int | None, w
         unit = unit_of(constraint) * weights
     else:
         unit = unit_of(constraint) / counted.quantum
-    return BoundConstraint(constraint, bounded_metric(constraint), floor(exactly(constraint.at_most) * unit), unit)
+    bound = floor(exactly(constraint.at_most) * unit)
+    return BoundConstraint(constraint, bounded_metric(constraint), bound, unit, because)

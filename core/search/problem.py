@@ -18,7 +18,7 @@ from core.hardware.target import Target
 from core.jobs.specification import Constraint, JobSpecification
 from core.policy import LayerBits, Policy
 from core.search.choices import allowed_pairs
-from core.search.constraints import BoundConstraint, baseline_bits, bind
+from core.search.constraints import BoundConstraint, baseline_bits, bind, memory_constraints
 from core.search.forced import Forced, forced_bits
 from core.search.losses import Losses, Predicted
 from core.search.metrics import Counted, Metric, bounded_metric, count
@@ -60,12 +60,13 @@ class SearchProblem:
         axes = _axes(specification, forced, baselines.values())
         all_tables = _tables(layers, tables, targets, specification, axes)
         losses = Losses.read(sensitivity, layers)
-        supports = [table.target.supports for table in all_tables.values()]
-        allowed = allowed_pairs(layers, axes, specification.bits, forced, supports)
+        used = [table.target for table in all_tables.values()]
+        allowed = allowed_pairs(layers, axes, specification.bits, forced, used)
         groups = _groups(inventory)
         loss_arrays = _loss_arrays(losses, layers, groups, axes, allowed)
         axis = Metric(search.axis, specification.targets[0] if search.axis in ("latency", "energy") else None)
-        metrics = dict.fromkeys([axis, *(bounded_metric(constraint) for constraint in search.constraints)])
+        stated = [*((constraint, "") for constraint in search.constraints), *memory_constraints(used)]
+        metrics = dict.fromkeys([axis, *(bounded_metric(constraint) for constraint, _ in stated)])
         counted = {metric: _count(metric, all_tables) for metric in metrics}
         return cls(
             layers=layers,
@@ -75,7 +76,7 @@ class SearchProblem:
             losses=losses,
             forced=forced,
             programme=programme(*loss_arrays, groups, allowed),
-            constraints=tuple(_bind(each, counted, layers, axes, baselines) for each in search.constraints),
+            constraints=tuple(_bind(each, why, counted, layers, axes, baselines) for each, why in stated),
             axis=axis,
             points=search.points,
             residual_bits=specification.quantizer.residual_bits,
@@ -198,6 +199,7 @@ def _known(array: FloatArray, choosable: NDArray[np.bool_], names: Sequence[str]
 
 def _bind(
     constraint: Constraint,
+    because: str,
     counted: Mapping[Metric, Counted],
     layers: Sequence[Layer],
     axes: Axes,
@@ -208,4 +210,4 @@ def _bind(
     if bits is not None:
         choice = choice_of(baselines[bits], layers, axes)
         baseline = sum(mine.values[np.arange(len(layers)), choice.w, choice.a].tolist())
-    return bind(constraint, mine, baseline, sum(layer.parameters for layer in layers))
+    return bind(constraint, mine, baseline, sum(layer.parameters for layer in layers), because)
