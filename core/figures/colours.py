@@ -30,7 +30,15 @@ BITS: Final = {
     32: "#9aa1ab",
 }
 DARK_CELLS: Final = frozenset({6, 7, 8, 16})
-BINDING: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8a919c")
+BOUNDS: Final = {  # colour, symbol of a point and letter in a cell, one for each thing that binds a layer
+    "compute": ("#0072b2", "circle", "C"),
+    "activations": ("#e69f00", "triangle-up", "A"),
+    "weights": ("#009e73", "square", "W"),
+    "write-back": ("#cc79a7", "diamond", "B"),
+    "fixed": ("#8a919c", "x", "F"),
+}
+_UNKNOWN_BOUND: Final = ("#56b4e9", "cross", "?")
+COST_SCALE: Final = ("#ffffe5", "#fee391", "#fe9929", "#cc4c02", "#662506")  # ColorBrewer's YlOrBr: cheap light
 
 
 def of_bits(bits: float) -> str:
@@ -41,3 +49,18 @@ def of_bits(bits: float) -> str:
 def on_bits(bits: float) -> str:
     """Colour of the digit in that cell."""
     return "#ffffff" if min(BITS, key=lambda known: abs(known - bits)) in DARK_CELLS else "#14181f"
+
+
+def of_bound(bound: str) -> str:
+    """Colour of what binds a layer, the same in every figure."""
+    return BOUNDS.get(bound, _UNKNOWN_BOUND)[0]
+
+
+def symbol_of_bound(bound: str) -> str:
+    """Symbol of a point that it binds."""
+    return BOUNDS.get(bound, _UNKNOWN_BOUND)[1]
+
+
+def letter_of_bound(bound: str) -> str:
+    """Letter in a cell that it colours."""
+    return BOUNDS.get(bound, _UNKNOWN_BOUND)[2]

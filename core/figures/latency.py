@@ -40,9 +40,7 @@ def _rows(names: Sequence[str], by_name: Json) -> list[list[Cell]]:
 
 def _traces(rows: Sequence[Sequence[Cell]], unit: Unit) -> list[dict[str, Any]]:
     causes = sorted({str(row[3]) for row in rows if row[1] is not None})
-    return [
-        _bars(rows, cause, colours.BINDING[index % len(colours.BINDING)], unit) for index, cause in enumerate(causes)
-    ]
+    return [_bars(rows, cause, colours.of_bound(cause), unit) for cause in causes]
 
 
 def _bars(rows: Sequence[Sequence[Cell]], cause: str, colour: str, unit: Unit) -> dict[str, Any]:
