@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ class KindCard(BaseModel):
         default=(), description="positive figures that can be fitted to measurements"
     )
     parameters_schema: dict[str, Any]
+
+
+class Fact(BaseModel):
+    """Something that follows from a target's parameters and is good to know: a peak, an area."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    value: float
+    unit: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,14 @@ class Kind(Protocol):
         self, target: Target, layer: Layer, channel_bits: Sequence[int], activation_bits: int
     ) -> Simulation:
         """One layer with a width per output channel, 0 for a pruned one; arrays of shape [1, 1, 1]."""
+
+
+@runtime_checkable
+class KnowsFacts(Protocol):
+    """A kind that can tell what follows from its parameters."""
+
+    def facts(self, target: Target) -> tuple[Fact, ...]:
+        """Peaks, resources and the like, each with its unit and where the formula comes from."""
 
 
 def checked_widths(bits: Sequence[int]) -> IntArray:

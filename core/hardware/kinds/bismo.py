@@ -195,8 +195,8 @@ class Bismo:
             link="https://arxiv.org/abs/1811.08886",
             bounds=BOUNDS,
             formula="cycles: the streams of the array, of activation rows and of weight rows, interleaved as in HAQ's "
-            "table; latency_s = cycles / clock_hz. energy_j = MACs * w * a * bit_product_j + array cycles * array_units "
-            "* row_bits * (both buffers' energies) + bits fetched and written * dram_j_per_bit",
+            "table; latency_s = cycles / clock_hz. energy_j = MACs * w * a * bit_product_j + array cycles "
+            "* array_units * row_bits * (both buffers' energies) + bits fetched and written * dram_j_per_bit",
             monotone=True,
             free_parameters=("clock_hz", "bit_product_j", "dram_j_per_bit"),
             notes="Cycles reproduce HAQ's published table exactly. Energy, bounds, per-channel widths: reconstructed.",
