@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 from core.graph.inventory import Layer
 from core.hardware.channel_tiles import simulate_tiles
 from core.hardware.gemm import as_arrays, as_gemm
-from core.hardware.kind import Fact, FloatArray, IntArray, KindCard, Simulation, checked_widths
+from core.hardware.kind import Fact, IntArray, KindCard, Simulation, checked_widths
 from core.hardware.parameters import KindParameters, clock_of, read_parameters
 from core.hardware.target import Target
 
@@ -118,8 +118,8 @@ class BismoStages:
             paper="Umuroglu et al., BISMO, FPL 2018",
             link="https://arxiv.org/abs/1806.08862",
             bounds=("compute", "weights", "activations", "write-back", "fixed"),
-            formula="cycles = max(fetch, execute, result) + fill_cycles for each product; fetch = (weights + activations "
-            "* column tiles) / channel_bits; execute = w * a * ceil(M / array_rows) * ceil(N / array_columns) * "
+            formula="cycles = max(fetch, execute, result) + fill_cycles for each product; fetch = (weights + "
+            "activations * column tiles) / channel_bits; execute = w * a * ceil(M / array_rows) * ceil(N / array_columns) * "
             "ceil(K / row_bits); result = M * N * 32 / channel_bits; latency_s = cycles / clock_hz. energy_j = MACs "
             "* w * a * bit_product_j + execute * units * row_bits * buffer energies + bits moved * dram_j_per_bit",
             notes="Stages, peak and resources are published; the total as the largest stage plus a fill is a "
@@ -168,7 +168,7 @@ class BismoStages:
         )
         return Simulation(
             count * (overlapped + p.fill_cycles) / clock_of(target),
-            energy_j,
+            energy_j.astype(np.float64),
             bound.astype(np.uint8),
         )
 
