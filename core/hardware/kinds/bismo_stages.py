@@ -119,8 +119,8 @@ class BismoStages:
             link="https://arxiv.org/abs/1806.08862",
             bounds=("compute", "weights", "activations", "write-back", "fixed"),
             formula="cycles = max(fetch, execute, result) + fill_cycles for each product; fetch = (weights + "
-            "activations * column tiles) / channel_bits; execute = w * a * ceil(M / array_rows) * ceil(N / array_columns) * "
-            "ceil(K / row_bits); result = M * N * 32 / channel_bits; latency_s = cycles / clock_hz. energy_j = MACs "
+            "activations * column tiles) / channel_bits; execute = w * a * ceil(M / array_rows) * ceil(N / array_columns) "
+            "* ceil(K / row_bits); result = M * N * 32 / channel_bits; latency_s = cycles / clock_hz. energy_j = MACs "
             "* w * a * bit_product_j + execute * units * row_bits * buffer energies + bits moved * dram_j_per_bit",
             notes="Stages, peak and resources are published; the total as the largest stage plus a fill is a "
             "reconstruction, and so is energy. Depthwise layers run one channel at a time.",
@@ -163,9 +163,7 @@ class BismoStages:
         )
         macs = np.array([layer.macs * target.batch for layer in layers], dtype=np.int64)[:, None, None]
         products = macs * checked_widths(weight_bits)[:, None] * checked_widths(activation_bits)
-        energy_j: FloatArray = products * p.bit_product_j + count * (
-            s.execute * buffers + moved_bits * p.dram_j_per_bit
-        )
+        energy_j = products * p.bit_product_j + count * (s.execute * buffers + moved_bits * p.dram_j_per_bit)
         return Simulation(
             count * (overlapped + p.fill_cycles) / clock_of(target),
             energy_j.astype(np.float64),
