@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 from core.graph.inventory import Layer
 from core.hardware.channel_tiles import simulate_tiles
 from core.hardware.gemm import as_arrays, as_gemm
-from core.hardware.kind import Fact, IntArray, KindCard, Simulation, checked_widths
+from core.hardware.kind import Envelope, Fact, IntArray, KindCard, Simulation, checked_widths
 from core.hardware.parameters import KindParameters, clock_of, read_parameters
 from core.hardware.target import Target
 
@@ -118,10 +118,12 @@ class BismoStages:
             paper="Umuroglu et al., BISMO, FPL 2018",
             link="https://arxiv.org/abs/1806.08862",
             bounds=("compute", "weights", "activations", "write-back", "fixed"),
-            formula="cycles = max(fetch, execute, result) + fill_cycles for each product; fetch = (weights + "
-            "activations * column tiles) / channel_bits; execute = w * a * ceil(M / array_rows) * ceil(N / array_columns) "
-            "* ceil(K / row_bits); result = M * N * 32 / channel_bits; latency_s = cycles / clock_hz. energy_j = MACs "
-            "* w * a * bit_product_j + execute * units * row_bits * buffer energies + bits moved * dram_j_per_bit",
+            formula="cycles = max(fetch, execute, result) + fill_cycles for each product; "
+            "fetch = (weights + activations * column tiles) / channel_bits; "
+            "execute = w * a * ceil(M / array_rows) * ceil(N / array_columns) * ceil(K / row_bits); "
+            "result = M * N * 32 / channel_bits; latency_s = cycles / clock_hz. "
+            "energy_j = MACs * w * a * bit_product_j + execute * units * row_bits * buffer energies "
+            "+ bits moved * dram_j_per_bit",
             notes="Stages, peak and resources are published; the total as the largest stage plus a fill is a "
             "reconstruction, and so is energy. Depthwise layers run one channel at a time.",
             monotone=True,
@@ -143,6 +145,13 @@ class BismoStages:
             Fact(name="look-up tables of the array", value=p.luts, unit="LUT", source="regression in BISMO's source"),
             Fact(name="block RAM of the buffers", value=p.block_rams, unit="BRAM", source="BISMO's source"),
         )
+
+    def envelope(self, target: Target, weight_bits: int, activation_bits: int) -> Envelope:
+        """Every unit at work, and the fetch and the result channel."""
+        p, clock_hz = read_parameters(target, BismoStagesParameters), clock_of(target)
+        products = p.array_rows * p.array_columns * p.row_bits * clock_hz
+        channels = 2 * p.channel_bits / 8 * clock_hz
+        return Envelope(products / (weight_bits * activation_bits), channels, "peak of the array, both channels")
 
     def simulate(
         self, target: Target, layers: Sequence[Layer], weight_bits: Sequence[int], activation_bits: Sequence[int]
