@@ -23,8 +23,8 @@ COLUMNS = (
 class LayerCost:
     """One layer at one pair of widths, for one pass of the target's batch.
 
-    `bytes_moved`: its weights once and its input and output of every image, at the widths that it runs at, each moved
-    once; what a tiling fetches again is not in it.
+    `bytes_moved`: its weights once, and of every image the input that it reads and its output, at the widths that it
+    runs at, each moved once; what a tiling fetches again is not in it.
     """
 
     index: int
@@ -97,8 +97,16 @@ def layer_costs(table: CostTable, weight_bits: int, activation_bits: int) -> lis
 
 
 def _bytes_moved(layer: Layer, widths: tuple[int, int], batch: int) -> float:
-    values = prod(layer.input_shape) + prod(layer.output_shape)
+    values = _values_read(layer) + prod(layer.output_shape)
     return (layer.parameters * widths[0] + batch * values * widths[1]) / 8
+
+
+def _values_read(layer: Layer) -> int:
+    """A stride that is wider than the kernel leaves pixels out."""
+    if layer.kind != "conv2d":
+        return prod(layer.input_shape)
+    sizes = zip(layer.input_shape[1:], layer.output_shape[1:], layer.weight_shape[2:], strict=True)
+    return layer.input_shape[0] * prod(min(size, out * kernel) for size, out, kernel in sizes)
 
 
 def bounds_in(costs: Sequence[LayerCost]) -> list[str]:

@@ -16,7 +16,8 @@ from core.figures.layer_costs import COLUMNS, LayerCost, bounds_in, layer_costs,
 from core.figures.layouts import axis, empty, layout
 from core.figures.quantities import unit_for
 from core.hardware.cost_table import CostTable
-from core.hardware.envelope import Envelope, envelope_of
+from core.hardware.envelope import envelope_of
+from core.hardware.kind import Envelope
 
 RATES = ((1e12, "TMAC/s"), (1e9, "GMAC/s"), (1e6, "MMAC/s"), (1e3, "kMAC/s"))
 MARGIN = 2.0  # how far the axes reach beyond the outermost points, as a factor

@@ -100,6 +100,25 @@ class KnowsFacts(Protocol):
         """Peaks, resources and the like, each with its unit and where the formula comes from."""
 
 
+@dataclass(frozen=True)
+class Envelope:
+    """The roof over all layers at a pair of widths (Williams et al., CACM 2009): multiply-accumulates per second at
+    most, and bytes per second of weights and activations together; None: not given. `words` says what they stand for.
+    """
+
+    macs_per_s: float
+    bytes_per_s: float | None
+    words: str
+
+
+@runtime_checkable
+class KnowsEnvelope(Protocol):
+    """A kind that knows its peak."""
+
+    def envelope(self, target: Target, weight_bits: int, activation_bits: int) -> Envelope:
+        """At a pair of widths that the target runs."""
+
+
 def checked_widths(bits: Sequence[int]) -> IntArray:
     """Widths as an array; InvalidInput where one is not from 1 to 32."""
     widths = np.asarray(bits, dtype=np.int64)

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from plotly.graph_objects import Figure as PlotlyFigure
 
-from benchmarks.networks import conv, linear, mobilenet_v2
+from benchmarks.networks import conv, linear, mobilenet_v2, resnet18
 from core.errors import NotFound
 from core.figures.costs import heat_map, layer_latency
 from core.figures.figure import Figure
 from core.figures.layer_costs import layer_costs
 from core.figures.roofline import ACHIEVED, achieved_envelope, roofline
 from core.hardware.cost_table import CostTable, cost_table
+from core.hardware.envelope import envelope_of
 from core.hardware.targets import load_targets
 
 HOSTILE = '=cmd|"/c calc"!A1<b onmouseover=alert(1)>'
@@ -56,6 +57,25 @@ def test_a_point_stands_at_what_its_layer_achieves() -> None:
     moved = (conv0.parameters * 4 + (3 * 224**2 + 32 * 112**2) * 8) / 8
     assert marks["conv0"] == (pytest.approx(conv0.macs / moved), pytest.approx(rate / 1e9))
     assert plot["layout"]["yaxis"]["title"]["text"] == "Achieved GMAC/s, simulated"
+
+
+def test_a_stride_that_skips_pixels_does_not_read_them() -> None:
+    cost = layer_costs(cost_table(load_targets()["bismo-edge"], [conv("skip", 8, 16, 1, 10, stride=2)]), 8, 8)[0]
+    assert cost.bytes_moved == 16 * 8 + 8 * 25 + 16 * 25
+
+
+@pytest.mark.parametrize("name", load_targets())
+@pytest.mark.parametrize("widths", [(8, 8), (4, 8), (2, 2), (16, 16)])
+def test_no_layer_stands_above_the_peak_that_its_kind_gives(name: str, widths: tuple[int, int]) -> None:
+    target = load_targets()[name]
+    roof = envelope_of(target, *widths)
+    if roof is None:
+        pytest.skip("this kind gives no peak")
+    layers = [*mobilenet_v2(), *resnet18()]
+    for cost in layer_costs(cost_table(target, layers, widths[:1], widths[1:]), *widths):
+        assert cost.macs_per_s is not None
+        height = min(roof.macs_per_s, (roof.bytes_per_s or np.inf) * cost.intensity)
+        assert cost.macs_per_s <= height * (1 + 1e-9), cost.name
 
 
 def test_points_differ_by_shape_as_well_as_colour() -> None:

@@ -32,7 +32,7 @@ from pydantic import Field
 
 from core.graph.inventory import Layer
 from core.hardware.gemm import GemmArrays, as_arrays, as_gemm
-from core.hardware.kind import MAX_BITS, NOTHING, FloatArray, IntArray, KindCard, Simulation, checked_widths
+from core.hardware.kind import MAX_BITS, NOTHING, Envelope, FloatArray, IntArray, KindCard, Simulation, checked_widths
 from core.hardware.parameters import KindParameters, clock_of, read_parameters
 from core.hardware.target import Target
 
@@ -207,6 +207,13 @@ class Bismo:
         """Raise ConfigurationError where the target's parameters are not those of BISMO."""
         read_parameters(target, BismoParameters)
         clock_of(target)
+
+    def envelope(self, target: Target, weight_bits: int, activation_bits: int) -> Envelope:
+        """Every unit at work, and both operands' streams of a row per cycle."""
+        p, clock_hz = read_parameters(target, BismoParameters), clock_of(target)
+        products = p.array_units**2 * p.row_bits * clock_hz
+        streams = 2 * p.row_bits / 8 * clock_hz
+        return Envelope(products / (weight_bits * activation_bits), streams, "peak of the array, both fetch streams")
 
     def simulate(
         self, target: Target, layers: Sequence[Layer], weight_bits: Sequence[int], activation_bits: Sequence[int]
