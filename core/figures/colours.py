@@ -64,3 +64,8 @@ def symbol_of_bound(bound: str) -> str:
 def letter_of_bound(bound: str) -> str:
     """Letter in a cell that it colours."""
     return BOUNDS.get(bound, _UNKNOWN_BOUND)[2]
+
+
+def on_bound(bound: str) -> str:
+    """Colour of that letter."""
+    return "#ffffff" if bound in ("compute", "weights") else "#14181f"

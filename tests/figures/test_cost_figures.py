@@ -12,10 +12,12 @@ from plotly.graph_objects import Figure as PlotlyFigure
 
 from benchmarks.networks import conv, linear, mobilenet_v2, resnet18
 from core.errors import NotFound
+from core.figures.comparison import bound_strips, share_strips
 from core.figures.costs import heat_map, layer_latency
 from core.figures.figure import Figure
 from core.figures.layer_costs import layer_costs
 from core.figures.roofline import ACHIEVED, achieved_envelope, roofline
+from core.hardware.comparison import compare
 from core.hardware.cost_table import CostTable, cost_table
 from core.hardware.envelope import envelope_of
 from core.hardware.targets import load_targets
@@ -146,3 +148,22 @@ def test_energy_that_nobody_knows_leaves_an_empty_figure_with_the_reason() -> No
 
 def test_widths_outside_of_the_table_are_simulated() -> None:
     assert layer_costs(table(), 16, 16)[0].latency_s > layer_costs(table(), 8, 8)[0].latency_s
+
+
+def test_strips_of_targets_show_what_binds_each_layer_and_its_share_of_the_time() -> None:
+    tables = {name: table(name) for name in ("bismo-edge", "bismo-cloud")}
+    comparison = compare(tables, 4, 4)
+    strips, shares = drawn(bound_strips(comparison)), drawn(share_strips(comparison))
+    edge = comparison.targets[0]
+    cells = {
+        (x, base): trace["text"][0]
+        for trace in strips["data"]
+        for x, base in zip(trace["x"], trace["base"], strict=True)
+    }
+    letters = {"compute": "C", "weights": "W", "activations": "A"}
+    assert len(cells) == 2 * len(edge.layers)
+    assert [cells[index, 1.05] for index in range(len(edge.layers))] == [letters[row.bound_by] for row in edge.layers]
+    assert len({trace["marker"]["color"] for trace in strips["data"]}) == len(strips["data"])
+    assert [sum(row) for row in shares["data"][0]["z"]] == pytest.approx([100, 100])
+    assert shares["data"][0]["z"][-1][0] == pytest.approx(100 * edge.layers[0].share)
+    assert strips["layout"]["yaxis"]["ticktext"][-1].endswith("<br>simulated")
