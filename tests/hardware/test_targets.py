@@ -34,7 +34,7 @@ def test_what_is_fitted_is_said_so() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('kind = "bismo"', 'kind = "abacus"', "'abacus', which does not exist"),
+        ('kind = "bismo"', 'kind = "abacus"', "line 3: kind: there is no kind 'abacus'"),
         ("clock_hz = 200e6", "clock_hz = 0", "clock_hz"),
         ("batch = 16", "batch = 0", "batch"),
         ("row_bits = 256", "row_bits = 0", "row_bits"),

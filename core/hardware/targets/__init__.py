@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from core.errors import InvalidInput
-from core.hardware.kinds.registry import kind_of
 from core.hardware.target import Target
+from core.hardware.target_file import MAX_BYTES, read_target_text
 
 TARGETS_FOLDER = Path(__file__).parent
 
 
 def read_target(path: Path) -> Target:
-    """One target; InvalidInput names the file and what is wrong with it."""
+    """One target; InvalidInput names the file, the line and what is wrong there."""
+    if path.stat().st_size > MAX_BYTES:
+        raise InvalidInput(f"{path.name} is larger than {MAX_BYTES:,} bytes", hint="is it the text of a target?")
     try:
-        target = Target.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path.name} is not TOML: {error}", hint="see the targets that ship") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InvalidInput(f"{path.name}: {place}: {first['msg']}", hint="see the targets that ship") from error
-    kind_of(target).check(target)
-    return target
+        return read_target_text(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path.name} is not text in UTF-8", hint="see the targets that ship") from error
+    except InvalidInput as error:
+        raise InvalidInput(f"{path.name}: {error.message}", hint=error.hint, **error.detail) from error
 
 
 @cache
