@@ -25,7 +25,9 @@ from api.routes import (
     policies,
     reports,
     session,
+    target_figures,
 )
+from api.routes.target_figures import TargetPreview
 from api.security import Gate, Guard
 from api.services import Example, Probe, Services
 from api.unread_body import CloseUnread
@@ -37,7 +39,8 @@ from core.store.database import Enqueue, Sessions
 from frontend.pages import pages_router
 
 _ROUTERS = (
-    models, datasets, jobs, measurements, policies, reports, artifacts, bundles, offers, example, session, health,
+    models, datasets, jobs, measurements, policies, reports, artifacts, bundles, offers, target_figures,
+    example, session, health,
 )  # fmt: skip
 _DESCRIPTION = "Finds how few bits each layer of a neural network needs on given hardware."
 
@@ -76,7 +79,7 @@ def create_app(
     app.add_middleware(Guard, settings=settings, gate=gate)
     app.add_middleware(CloseUnread)
     add_problem_handlers(app)
-    document(app, JobSpecification, NewMeasurement)
+    document(app, JobSpecification, NewMeasurement, TargetPreview)
     return app
 
 

@@ -1,0 +1,125 @@
+"""What a network costs on a target, to look at: roofline, layers, widths, and several targets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api.dependencies import Principal, ServicesDep, SessionDep
+from api.documentation import errors, json_body
+from api.job_submission import check_ready
+from api.json_body import json_of
+from api.schemas import Listing
+from api.services import Services
+from core.errors import Conflict, InvalidInput, InvalidSpecification, NotFound, TooLarge, UnsupportedFormat
+from core.figures.cost_report import comparison_report, cost_report
+from core.graph.inventory import Inventory
+from core.hardware.cost_table import cost_table
+from core.hardware.kind import Fact, KnowsFacts
+from core.hardware.kinds.registry import kind_of
+from core.hardware.target import Target
+from core.hardware.target_file import MAX_BYTES, read_target_text
+from core.hardware.targets import load_targets
+from core.store.repositories.targets import TargetRepository
+from core.store.repositories.uploads import ModelRepository
+
+router = APIRouter(tags=["targets"])
+
+MOST_TARGETS = 12
+_REFUSED = errors(NotFound, Conflict, InvalidInput, InvalidSpecification)
+Width = Annotated[int, Query(ge=1, le=32)]
+Text = Annotated[str, Query(min_length=1, max_length=1000)]
+
+
+class TargetPreview(BaseModel):
+    """A target that is not saved, and a network to cost on it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    toml: str = Field(max_length=MAX_BYTES, description="the target, as in `POST /targets`")
+    model_id: UUID = Field(description="a network that is ready")
+    weight_bits: int = Field(default=8, ge=1, le=32)
+    activation_bits: int = Field(default=8, ge=1, le=32)
+    layer: str | None = Field(default=None, max_length=1000, description="for the heat maps; the whole network if null")
+
+
+Preview = Annotated[TargetPreview, Depends(json_of(TargetPreview))]
+
+
+@router.get("/models/{model_id}/costs/figures", responses=_REFUSED)
+def cost_figures(
+    model_id: UUID,
+    session: SessionDep,
+    owner: Principal,
+    target: Text,
+    weight_bits: Width = 8,
+    activation_bits: Width = 8,
+    layer: Annotated[str | None, Query(max_length=1000)] = None,
+) -> dict[str, Any]:
+    """Roofline, latency by layer and heat maps over the widths, for plotly.js, each with its data as a table."""
+    found = _targets(session, owner, [target])[target]
+    return cost_report(found, _layers(session, owner, model_id), weight_bits, activation_bits, layer)
+
+
+@router.post(
+    "/targets/preview",
+    responses=errors(NotFound, Conflict, InvalidInput, InvalidSpecification, TooLarge, UnsupportedFormat),
+    openapi_extra=json_body(TargetPreview),
+)
+async def preview_target(sent: Preview, services: ServicesDep, owner: Principal) -> dict[str, Any]:
+    """The same figures for the text of a target that is not saved; its faults are listed with their lines."""
+    return await run_in_threadpool(_preview, services, owner, sent)
+
+
+def _preview(services: Services, owner: UUID, sent: TargetPreview) -> dict[str, Any]:
+    with services.sessions() as session:
+        layers = _layers(session, owner, sent.model_id)
+    return cost_report(read_target_text(sent.toml), layers, sent.weight_bits, sent.activation_bits, sent.layer)
+
+
+@router.get("/targets/{target_id}/facts", responses=errors(NotFound, InvalidInput))
+def target_facts(
+    target_id: Annotated[str, Path(max_length=200)], session: SessionDep, owner: Principal
+) -> Listing[Fact]:
+    """What follows from a target's parameters: peaks, resources. Empty where its kind tells nothing."""
+    target = _targets(session, owner, [target_id])[target_id]
+    kind = kind_of(target)
+    return Listing(items=list(kind.facts(target)) if isinstance(kind, KnowsFacts) else [])
+
+
+@router.get("/models/{model_id}/comparison", responses=_REFUSED)
+def compare_targets(
+    model_id: UUID,
+    session: SessionDep,
+    owner: Principal,
+    targets: Text,
+    weight_bits: Width = 8,
+    activation_bits: Width = 8,
+) -> dict[str, Any]:
+    """One network on several targets (ids with commas between them): what binds each layer, and its share."""
+    wanted = list(dict.fromkeys(each.strip() for each in targets.split(",") if each.strip()))
+    if not 1 <= len(wanted) <= MOST_TARGETS:
+        raise InvalidInput(f"{len(wanted)} targets are named", hint=f"name one to {MOST_TARGETS}, with commas between")
+    layers, found = _layers(session, owner, model_id), _targets(session, owner, wanted)
+    tables = {name: cost_table(found[name], layers, (weight_bits,), (activation_bits,)) for name in wanted}
+    return comparison_report(tables, weight_bits, activation_bits)
+
+
+def _layers(session: Session, owner: UUID, model_id: UUID) -> Sequence[Any]:
+    model = ModelRepository(session, owner).get(model_id)
+    check_ready("model", model)
+    return Inventory.model_validate(model.inventory).layers
+
+
+def _targets(session: Session, owner: UUID, wanted: Sequence[str]) -> dict[str, Target]:
+    known = {**load_targets(), **TargetRepository(session, owner).named(wanted)}
+    for name in wanted:
+        if name not in known:
+            raise NotFound(f"There is no target {name[:80]!r}.", hint="GET /targets lists them.")
+    return known

@@ -1,0 +1,78 @@
+"""What a network costs on a target as one JSON for a page: totals, what does not fit, and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from core.errors import InvalidInput
+from core.figures.comparison import bound_strips, share_strips
+from core.figures.costs import heat_map, layer_latency
+from core.figures.roofline import roofline
+from core.graph.inventory import Layer
+from core.hardware.comparison import compare
+from core.hardware.cost_table import CostTable, cost_table
+from core.hardware.target import Support, Target
+from core.policy import LayerBits, Policy
+
+
+def cost_report(
+    target: Target, layers: Sequence[Layer], weight_bits: int, activation_bits: int, layer: str | None = None
+) -> dict[str, Any]:
+    """Totals at one pair of widths, and figures by name; heat maps over what the target supports, of `layer` if given.
+
+    Latencies and energies are those of one pass of `images_per_pass` images.
+    """
+    table = _finite(cost_table(target, layers, *supported_widths(target.supports)))
+    chosen = _finite(table.at((weight_bits,), (activation_bits,)))
+    bits = LayerBits(weights=weight_bits, activations=activation_bits)
+    cost = chosen.cost(Policy(layers={each.name: bits for each in layers}))
+    figures = {
+        "roofline": roofline(chosen, weight_bits, activation_bits),
+        "latency": layer_latency(chosen, weight_bits, activation_bits),
+        "latency_by_widths": heat_map(table, "latency", layer),
+        "energy_by_widths": heat_map(table, "energy", layer),
+    }
+    return {
+        "target": target.id,
+        "name": target.name,
+        "provenance": target.provenance,
+        "images_per_pass": target.batch,
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "latency_s": cost.latency_s,
+        "energy_j": cost.energy_j,
+        "size_bytes": cost.size_bytes,
+        "substituted": next(iter(cost.substituted.values()), None),
+        "misfits": [str(misfit) for misfit in cost.misfits],
+        "layers": [each.name for each in layers],
+        "figures": {name: figure.plot() for name, figure in figures.items()},
+    }
+
+
+def comparison_report(tables: Mapping[str, CostTable], weight_bits: int, activation_bits: int) -> dict[str, Any]:
+    """The comparison of several targets as JSON, and its figures."""
+    compared = compare({name: _finite(table) for name, table in tables.items()}, weight_bits, activation_bits)
+    figures = {"bounds": bound_strips(compared), "shares": share_strips(compared)}
+    return {
+        **compared.model_dump(mode="json"),
+        "figures": {name: figure.plot() for name, figure in figures.items()},
+    }
+
+
+def supported_widths(supports: Support) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Weight and activation widths that a target runs in some pair, ascending."""
+    sides = list(zip(*supports.pairs, strict=True)) or [supports.weight_bits, supports.activation_bits]
+    weights, activations = (tuple(sorted(set(side))) for side in sides)
+    return weights, activations
+
+
+def _finite(table: CostTable) -> CostTable:
+    if not np.isfinite(table.latency_s).all() or np.isinf(table.energy_j).any():
+        raise InvalidInput(
+            f"target {table.target.id!r} gives a latency or an energy that is no finite number",
+            hint="see whether its parameters have the units that their names say",
+        )
+    return table
