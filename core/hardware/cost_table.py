@@ -13,7 +13,7 @@ from core.graph.inventory import Layer
 from core.hardware import table_text
 from core.hardware.cost import Cost, bit_operations, size_bytes
 from core.hardware.fits import misfits
-from core.hardware.kind import FloatArray, IntArray, Simulation
+from core.hardware.kind import CoversSome, FloatArray, IntArray, Simulation
 from core.hardware.kinds.registry import kind_of
 from core.hardware.layer_cost import simulate_layer, substitutions
 from core.hardware.run_as import run_as
@@ -157,6 +157,8 @@ def cost_table(
     kind = kind_of(target)
     pairs = [[run_as(target.supports, w, a) for a in activation_bits] for w in weight_bits]
     run_w, run_a = (sorted({pair[side] for row in pairs for pair in row}) for side in (0, 1))
+    if isinstance(kind, CoversSome):
+        kind.check_covers(target, layers, sorted({pair for row in pairs for pair in row}))
     simulated = kind.simulate(target, layers, run_w, run_a)
     w = np.array([[run_w.index(pair[0]) for pair in row] for row in pairs])
     a = np.array([[run_a.index(pair[1]) for pair in row] for row in pairs])

@@ -21,7 +21,7 @@ from core.hardware.target import Target
 MAX_BITS = 32
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-Bound = Literal["compute", "weights", "activations", "write-back", "fixed"]
+Bound = Literal["compute", "weights", "activations", "write-back", "fixed", "unknown"]
 
 
 class KindCard(BaseModel):
@@ -90,6 +90,17 @@ class Kind(Protocol):
         self, target: Target, layer: Layer, channel_bits: Sequence[int], activation_bits: int
     ) -> Simulation:
         """One layer with a width per output channel, 0 for a pruned one; arrays of shape [1, 1, 1]."""
+
+
+@runtime_checkable
+class CoversSome(Protocol):
+    """A kind that knows some layers and pairs of widths only, such as a table of measurements."""
+
+    def check_covers(self, target: Target, layers: Sequence[Layer], pairs: Sequence[tuple[int, int]]) -> None:
+        """InvalidInput names the first layer and pair (weights, activations) that it cannot answer for."""
+
+    def note(self, target: Target, layer: Layer, channel_bits: Sequence[int], activation_bits: int) -> str | None:
+        """What of a layer's cost is not as measured, for people; None where all of it is."""
 
 
 @runtime_checkable
