@@ -29,8 +29,10 @@ from core.hardware.cost_table import cost_table
 from core.hardware.targets import load_targets
 from core.jobs.specification import JobSpecification
 from core.policy import Policy
+from core.search.evaluator import PredictedLoss
 from core.search.problem import SearchProblem
 from core.search.registry import STRATEGIES
+from core.search.strategy import SearchRun
 from core.search.uniform import uniform_policy
 from core.sensitivity.hessian_trace import hessian_traces
 from core.sensitivity.predicted_loss import predicted_loss
@@ -89,7 +91,8 @@ def searched_policy(loaded: LoadedModel, calibration: Calibration, train: Split)
     targets = load_targets()
     tables = {TARGET: cost_table(targets[TARGET], loaded.inventory.layers)}
     problem = SearchProblem.build(loaded.inventory, sensitivity, tables, targets, SPECIFICATION)
-    return STRATEGIES["exact"].search(problem, Printed()).points[0].policy
+    run = SearchRun(PredictedLoss(problem.programme, 1), reporter=Printed())
+    return STRATEGIES["exact"].search(problem, run).points[0].policy
 
 
 def quantized(loaded: LoadedModel, policy: Policy, calibration: Calibration) -> fx.GraphModule:

@@ -189,6 +189,20 @@ class SearchChoice(_Part):
     strategy: Name = Field(
         default="exact", description="how policies are chosen; exact proves each point optimal for the predicted loss"
     )
+    settings: dict[Name, bool | int | float | str] = Field(
+        default_factory=dict, max_length=64, description="of the strategy; see its card for names and ranges"
+    )
+    evaluations: int = Field(
+        default=5000,
+        ge=1,
+        le=10_000_000,
+        description="different policies that a strategy may ask about, all points together; exact ones ask about none",
+    )
+    evaluate_by: Literal["predicted", "accuracy"] = Field(
+        default="predicted",
+        description="what a strategy is told of a policy: its predicted loss, or its accuracy after calibration on the "
+        "select split, which takes a pass over it for each policy",
+    )
     constraints: tuple[Constraint, ...] = Field(
         default=(), max_length=16, description="limits every point keeps; none means the whole front"
     )

@@ -26,7 +26,7 @@ from core.search.metrics import Counted
 from core.search.problem import SearchProblem
 from core.search.programme import Choice, Limit, Programme
 from core.search.result import Certificate, ProposedPoint, SearchResult
-from core.search.strategy import Progress, StrategyCard
+from core.search.strategy import Progress, SearchRun, StrategyCard
 
 SOLVER = f"HiGHS in scipy {scipy.__version__}, gap 0"
 EXTRA_SOLVES = 2  # per point, to fill gaps where neighbouring budgets have one optimum
@@ -81,13 +81,14 @@ class Exact:
             link="https://arxiv.org/abs/2011.10680",
             reconstruction_notes="The programme is as published, widened to any widths, activations, ties and several "
             "constraints. Spreading the points along the budget is ours.",
+            evaluates=False,
             settings_schema={"type": "object", "properties": {}, "additionalProperties": False},
         )
 
-    def search(self, problem: SearchProblem, reporter: Progress | None = None) -> SearchResult:
+    def search(self, problem: SearchProblem, run: SearchRun) -> SearchResult:
         """Points by rising cost on the axis; raises Infeasible where constraints cannot be met."""
         started = time.perf_counter()
-        optima = _spread(problem, reporter)
+        optima = _spread(problem, run.reporter)
         axis = problem.counted[problem.axis]
         notes = []
         if len(optima) < problem.points:
@@ -100,11 +101,6 @@ class Exact:
             constraints=tuple(str(each) for each in problem.constraints),
             notes=tuple(notes),
         )
-
-
-def search(problem: SearchProblem, reporter: Progress | None = None) -> SearchResult:
-    """The exact strategy."""
-    return EXACT.search(problem, reporter)
 
 
 def _spread(problem: SearchProblem, reporter: Progress | None) -> list[Optimum]:

@@ -41,7 +41,18 @@ class ProposedPoint(_Record):
     policy: Policy
     predicted_loss: float
     axis_cost: float
-    certificate: Certificate
+    certificate: Certificate | None = Field(default=None, description="None where nothing was proved")
+
+
+class Step(_Record):
+    """How far a search was after so many evaluations: the least loss yet within the budget, and the agent's reward."""
+
+    evaluations: int
+    best_loss: float | None
+    reward: float | None = None
+    budget: int | None = Field(
+        default=None, description="position of the budget that was searched for, where several are"
+    )
 
 
 class SearchResult(_Record):
@@ -53,6 +64,8 @@ class SearchResult(_Record):
     seconds: float
     constraints: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    evaluations: int = Field(default=0, description="different policies that were asked about")
+    steps: tuple[Step, ...] = Field(default=(), description="the course of the search")
 
     def summary(self) -> dict[str, Any]:
         """All but the points, as plain JSON."""

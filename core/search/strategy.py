@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from core.search.evaluator import Evaluator
 from core.search.problem import SearchProblem
 from core.search.result import SearchResult
 
@@ -20,6 +24,7 @@ class StrategyCard(BaseModel):
     paper: str
     link: str
     reconstruction_notes: str
+    evaluates: bool = Field(description="whether it asks about policies one by one, within `search.evaluations`")
     settings_schema: dict[str, Any]
 
 
@@ -30,6 +35,19 @@ class Progress(Protocol):
         """Share that is done, 0 to 1."""
 
 
+@dataclass(frozen=True)
+class SearchRun:
+    """What a strategy gets besides the problem. `settings` fit its card's schema; `checkpoint_directory` keeps what a
+    search that is cut short goes on from, where there is one.
+    """
+
+    evaluator: Evaluator
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    reporter: Progress | None = None
+    checkpoint_directory: Path | None = None
+
+
 class Strategy(Protocol):
     """One way to choose policies."""
 
@@ -37,5 +55,5 @@ class Strategy(Protocol):
     def card(self) -> StrategyCard:
         """What a person reads about it."""
 
-    def search(self, problem: SearchProblem, reporter: Progress | None = None) -> SearchResult:
+    def search(self, problem: SearchProblem, run: SearchRun) -> SearchResult:
         """Points by rising cost on the problem's axis; raises Infeasible where constraints cannot be met."""

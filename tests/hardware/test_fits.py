@@ -11,8 +11,7 @@ from core.hardware.fits import layers_that_fit, misfits
 from core.hardware.target import Memory, Target
 from core.hardware.targets import load_targets
 from core.policy import LayerBits, Policy
-from core.search.exact import search
-from tests.search.problems import RESIDUAL, build
+from tests.search.problems import RESIDUAL, build, exact
 
 SMALL = (conv("conv", 4, 8, 3, 10), linear("fc", 100, 10))  # 288 and 1000 weights; 1200 and 110 activations
 
@@ -79,7 +78,7 @@ def test_a_search_stays_within_every_memory() -> None:
     sram = Memory(name="SRAM", holds="layer-activations", size_bytes=10_000)  # `left` at 8 bits: 6,144
     target = with_memories(flash, sram)
     problem = build(extra={"small": target}, targets=("small",), search={"points": 3})
-    for point in search(problem).points:
+    for point in exact(problem).points:
         assert misfits(target, RESIDUAL, point.policy) == ()
     assert [str(each) for each in problem.constraints] == [f"size at most {flash.size_bytes:.6g} B (flash of small)"]
 

@@ -26,7 +26,7 @@ from core.policy import LayerBits, Policy
 from core.search.exact import Optimum, optimum
 from core.search.problem import SearchProblem
 from core.search.programme import Limit, programme
-from core.search.registry import STRATEGIES
+from tests.search.problems import exact
 
 # Share of the budget: bits of the 19 layers, objective as HAWQ-V3 prints it (relative to all 4 bits).
 PUBLISHED = {
@@ -101,7 +101,7 @@ def test_the_published_totals() -> None:
 def test_a_job_with_an_average_of_bits_finds_the_same_maps(share: float) -> None:
     """The road of a job: inventory, sensitivity, a target of pairs 4/4 and 8/8, and a constraint a person may write."""
     problem = hawq_problem(4 + 4 * share)
-    (point,) = STRATEGIES["exact"].search(problem).points
+    (point,) = exact(problem).points
     bits = "".join(str(layer.weights) for layer in point.policy.layers.values())
     assert bits == PUBLISHED[share][0]
     assert point.certificate.proof == "enumeration"

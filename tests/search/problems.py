@@ -15,7 +15,11 @@ from core.hardware.cost_table import cost_table
 from core.hardware.target import Target
 from core.hardware.targets import load_targets
 from core.jobs.specification import JobSpecification
+from core.search.evaluator import PredictedLoss
+from core.search.exact import EXACT
 from core.search.problem import SearchProblem
+from core.search.result import SearchResult
+from core.search.strategy import SearchRun
 
 # A residual block: `left` and `shortcut` read one tensor.
 RESIDUAL = (
@@ -72,3 +76,13 @@ def build(
         known,
         specification,
     )
+
+
+def run_of(problem: SearchProblem, *, limit: int = 1000, seed: int = 0, **settings: Any) -> SearchRun:
+    """What a strategy gets, told the predicted loss."""
+    return SearchRun(evaluator=PredictedLoss(problem.programme, limit), seed=seed, settings=settings)
+
+
+def exact(problem: SearchProblem) -> SearchResult:
+    """The exact strategy."""
+    return EXACT.search(problem, run_of(problem))

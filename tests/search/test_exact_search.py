@@ -14,11 +14,10 @@ from core.hardware.cost import average_weight_bits
 from core.hardware.target import Support, Target
 from core.hardware.targets import load_targets
 from core.policy import LayerBits
-from core.search.exact import search
 from core.search.registry import STRATEGIES, list_strategies
 from core.search.result import SearchResult
 from core.search.uniform import uniform_policy
-from tests.search.problems import RESIDUAL, build, sensitivity_of
+from tests.search.problems import RESIDUAL, build, exact, run_of, sensitivity_of
 
 LATENCY = {"metric": "latency", "target": "bismo-cloud", "relative_to": "uniform-8", "at_most": 0.6}
 SIZE = {"metric": "size", "at_most": 12.0, "unit": "kB"}
@@ -29,7 +28,7 @@ AVERAGE = {"metric": "average-weight-bits", "at_most": 4.5, "unit": "bits"}
 
 
 def found(points: int = 8, constraints: tuple[dict[str, Any], ...] = (), **parts: Any) -> SearchResult:
-    return search(build(search={"points": points, "constraints": constraints}, **parts))
+    return exact(build(search={"points": points, "constraints": constraints}, **parts))
 
 
 def test_a_job_without_constraints_gets_the_whole_front() -> None:
@@ -77,7 +76,7 @@ def test_no_point_ever_breaks_a_constraint(constraints: list[dict[str, Any]], se
         search={"points": 3, "constraints": constraints, "axis": axis}, sensitivity=sensitivity_of(RESIDUAL, seed)
     )
     uniform = problem.evaluate(uniform_policy(RESIDUAL, 8))
-    for point in search(problem).points:
+    for point in exact(problem).points:
         cost = problem.evaluate(point.policy)
         assert point.certificate.gap_units == 0
         assert not [each for each in constraints if not holds(each, cost, uniform, point.policy)]
@@ -109,7 +108,7 @@ def test_the_first_and_the_last_layer_keep_8_bits() -> None:
 
 def test_a_float_first_layer_is_costed_and_marked() -> None:
     problem = build(quantizer={"first_last": "float"}, search={"points": 2})
-    for point in search(problem).points:
+    for point in exact(problem).points:
         assert point.policy.layers["stem"] == LayerBits(weights=32, activations=32)
         assert set(problem.evaluate(point.policy)["costs"]["bismo-cloud"]["substituted"]) == {"stem", "fc"}
 
@@ -131,8 +130,8 @@ def test_only_supported_pairs_are_proposed() -> None:
         extra={"pairs": pairs},
         search={"points": 6, "constraints": [{**LATENCY, "target": "pairs", "at_most": 1.0}]},
     )
-    assert any(bits.weights == 2 for point in search(problem).points for bits in point.policy.layers.values())
-    for point in search(both).points:
+    assert any(bits.weights == 2 for point in exact(problem).points for bits in point.policy.layers.values())
+    for point in exact(both).points:
         assert all((bits.weights, bits.activations) in pairs.supports.pairs for bits in point.policy.layers.values())
 
 
@@ -158,14 +157,14 @@ def test_one_point_is_the_best_within_the_constraints() -> None:
 def test_a_uniform_policy_meets_a_constraint_relative_to_itself() -> None:
     equal = {**LATENCY, "relative_to": "uniform-4", "at_most": 1.0}
     problem = build(search={"points": 2, "constraints": [equal]})
-    assert search(problem).points[-1].predicted_loss <= problem.losses.of_policy(RESIDUAL, uniform_policy(RESIDUAL, 4))
+    assert exact(problem).points[-1].predicted_loss <= problem.losses.of_policy(RESIDUAL, uniform_policy(RESIDUAL, 4))
 
 
 def test_equal_losses_take_the_cheaper_policy() -> None:
     flat = sensitivity_of(RESIDUAL)
     for losses in [*flat.weights.values(), *flat.activations.values()]:
         losses.update(dict.fromkeys(range(4, 9), 0.0))
-    best = search(build(sensitivity=flat, search={"points": 1})).points[0]
+    best = exact(build(sensitivity=flat, search={"points": 1})).points[0]
     inner = {best.policy.layers[layer.name] for layer in RESIDUAL[1:-1]}
     assert inner == {LayerBits(weights=4, activations=4)}
 
@@ -199,7 +198,7 @@ def test_constraints_that_exclude_each_other_name_what_is_left() -> None:
     def solved(*constraints: dict[str, Any]) -> SearchResult:
         chosen = {"points": 1, "constraints": constraints}
         layers = RESIDUAL[4:5]
-        return search(
+        return exact(
             build(
                 layers,
                 extra={"either": either},
@@ -229,9 +228,9 @@ def test_a_width_whose_loss_was_not_measured_is_refused() -> None:
 
 def test_a_network_of_one_layer() -> None:
     single = RESIDUAL[2:3]
-    points = search(build(single, quantizer={"first_last": "searched"}, search={"points": 5})).points
+    points = exact(build(single, quantizer={"first_last": "searched"}, search={"points": 5})).points
     assert len(points) == 5
-    (fixed,) = search(build(single, search={"points": 5})).points
+    (fixed,) = exact(build(single, search={"points": 5})).points
     assert fixed.policy.layers["right"] == LayerBits(weights=8, activations=8)
 
 
@@ -249,7 +248,8 @@ def test_progress_is_reported_and_the_summary_is_plain_json() -> None:
         def progress(self, fraction: float, message: str = "") -> None:
             self.fractions.append(fraction)
 
-    result = STRATEGIES["exact"].search(build(search={"points": 4, "constraints": [LATENCY]}), Recorder())
+    problem = build(search={"points": 4, "constraints": [LATENCY]})
+    result = STRATEGIES["exact"].search(problem, replace(run_of(problem), reporter=Recorder()))
     assert Recorder.fractions == sorted(Recorder.fractions)
     assert 0 < Recorder.fractions[0] <= Recorder.fractions[-1] <= 1
     assert result.summary()["constraints"] == ["latency on bismo-cloud at most 0.6 of uniform-8"]

@@ -16,6 +16,7 @@ from core.jobs.rules.joint import joint_faults
 from core.jobs.rules.method import Offer, method_faults
 from core.jobs.rules.observer import observer_faults
 from core.jobs.rules.post_training import post_training_faults
+from core.jobs.rules.settings import settings_faults
 from core.jobs.rules.synthetic import synthetic_faults
 from core.jobs.rules.training import training_faults
 from core.jobs.specification import JobSpecification
@@ -80,6 +81,10 @@ def _chosen_from_catalogue(specification: JobSpecification, around: Circumstance
         known = around.catalogue.get(registry, {})
         if chosen not in known:
             yield Fault(path, f"there is no {chosen!r}; choose from {listed(known)}")
+    strategy = around.catalogue.get("strategies", {}).get(specification.search.strategy)
+    if strategy is not None:
+        settings = specification.search.settings
+        yield from settings_faults(settings, strategy["settings_schema"], strategy["title"], "search")
 
 
 def _targets(specification: JobSpecification, targets: Mapping[str, Target]) -> Iterator[Fault]:

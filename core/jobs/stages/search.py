@@ -13,8 +13,11 @@ from core.jobs.specification import JobSpecification
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import Reporter, TaskOutput
 from core.policy import Policy
+from core.search.evaluator import PredictedLoss
 from core.search.problem import SearchProblem
 from core.search.registry import STRATEGIES
+from core.search.result import Certificate
+from core.search.strategy import SearchRun
 from core.search.uniform import uniform_policy
 from core.sensitivity.result import Sensitivity
 
@@ -27,9 +30,16 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     tables = {name: CostTable.from_json(table) for name, table in inputs.result("costs")["tables"].items()}
     problem = SearchProblem.build(inventory, sensitivity, tables, load_targets(), specification)
     reporter.progress(0.1, "solving")
-    found = STRATEGIES[specification.search.strategy].search(problem, reporter)
+    run = SearchRun(
+        evaluator=PredictedLoss(problem.programme, specification.search.evaluations),
+        seed=specification.seed,
+        settings=specification.search.settings,
+        reporter=reporter,
+        checkpoint_directory=inputs.task.checkpoint_directory,
+    )
+    found = STRATEGIES[specification.search.strategy].search(problem, run)
     chosen: dict[int, tuple[Policy, dict[str, Any] | None]] = {
-        slot: (point.policy, point.certificate.model_dump(mode="json")) for slot, point in enumerate(found.points)
+        slot: (point.policy, _plain(point.certificate)) for slot, point in enumerate(found.points)
     }
     first_baseline = specification.search.points
     for slot in range(first_baseline, slots(specification)):
@@ -39,6 +49,10 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
         for slot, (policy, certificate) in sorted(chosen.items())
     ]
     return TaskOutput(result={"candidates": candidates, "strategy": specification.search.strategy, **found.summary()})
+
+
+def _plain(certificate: Certificate | None) -> dict[str, Any] | None:
+    return None if certificate is None else certificate.model_dump(mode="json")
 
 
 def _fixed_policy(specification: JobSpecification, inventory: Inventory, position: int) -> Policy:
