@@ -15,6 +15,7 @@ from api.problems import add_problem_handlers
 from api.routes import (
     artifacts,
     bundles,
+    costs,
     datasets,
     example,
     health,
@@ -26,10 +27,12 @@ from api.routes import (
     reports,
     session,
     target_figures,
+    targets,
 )
 from api.routes.target_figures import TargetPreview
 from api.security import Gate, Guard
 from api.services import Example, Probe, Services
+from api.targets import FitRequest, TargetText
 from api.unread_body import CloseUnread
 from api.uploads import remove_abandoned
 from core.jobs.specification import JobSpecification
@@ -39,8 +42,8 @@ from core.store.database import Enqueue, Sessions
 from frontend.pages import pages_router
 
 _ROUTERS = (
-    models, datasets, jobs, measurements, policies, reports, artifacts, bundles, offers, target_figures,
-    example, session, health,
+    models, costs, datasets, targets, jobs, measurements, policies, reports, artifacts, bundles, offers,
+    target_figures, example, session, health,
 )  # fmt: skip
 _DESCRIPTION = "Finds how few bits each layer of a neural network needs on given hardware."
 
@@ -79,7 +82,7 @@ def create_app(
     app.add_middleware(Guard, settings=settings, gate=gate)
     app.add_middleware(CloseUnread)
     add_problem_handlers(app)
-    document(app, JobSpecification, NewMeasurement, TargetPreview)
+    document(app, JobSpecification, NewMeasurement, TargetPreview, TargetText, FitRequest)
     return app
 
 

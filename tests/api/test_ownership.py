@@ -6,20 +6,31 @@ The routes come from OpenAPI, so that a new one is covered as soon as it is ther
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from sqlalchemy import update
 
+from core.hardware.targets import TARGETS_FOLDER, load_targets
+from core.store.repositories.targets import TargetRepository
 from core.store.tables import Artifact, Candidate, Dataset, Job, Measurement, Model
 from tests.api.conftest import MakeWorld
 from tests.api.served import World
 
-NOBODYS = {"/targets/{target_id}"}  # the same for everyone
-BODIES = {
+TEXT = {"json": {"toml": (TARGETS_FOLDER / "bismo-edge.toml").read_text(encoding="utf-8")}}
+BODIES: dict[str, dict[str, Any]] = {
     "/datasets/{dataset_id}/files": {"files": {"file": ("a.npz", b"x")}},
     "/candidates/{candidate_id}/measurements": {"json": {"device": "phone", "latency_s": 0.1}},
+    "/targets/{target_id}": TEXT,
+}
+
+LISTS = (("/jobs", "job_id"), ("/models", "model_id"), ("/datasets", "dataset_id"), ("/targets", "target_id"))
+QUERIES = {
+    "/models/{model_id}/costs": {"target": "bismo-edge"},
+    "/models/{model_id}/costs/figures": {"target": "bismo-edge"},
+    "/models/{model_id}/comparison": {"targets": "bismo-edge"},
 }
 
 
@@ -30,7 +41,7 @@ def stranger(make_world: MakeWorld, make_owner: object) -> tuple[World, dict[str
     assert callable(make_owner)
     owner: UUID = make_owner("stranger")
     job = UUID(world.job()["id"])
-    ids = {"job_id": job, "model_id": world.model(), "dataset_id": world.dataset()}
+    ids: dict[str, UUID | str] = {"job_id": job, "model_id": world.model(), "dataset_id": world.dataset()}
     with world.sessions() as session, session.begin():
         candidate = Candidate(job_id=job, owner_id=owner, origin="search", name="point-1", policy={}, costs={})
         file = Artifact(
@@ -49,7 +60,9 @@ def stranger(make_world: MakeWorld, make_owner: object) -> tuple[World, dict[str
         )
         session.add(own)
         session.flush()
-        ids |= {"artifact_id": file.id, "candidate_id": candidate.id, "measurement_id": own.id}
+        chip = load_targets()["bismo-edge"].model_copy(update={"id": "strangers-chip"})
+        TargetRepository(session, owner).add(chip, "text")
+        ids |= {"artifact_id": file.id, "candidate_id": candidate.id, "measurement_id": own.id, "target_id": chip.id}
         for table, row in ((Job, job), (Model, ids["model_id"]), (Dataset, ids["dataset_id"])):
             session.execute(update(table).where(table.id == row).values(owner_id=owner))
     return world, {name: str(value) for name, value in ids.items()} | {"name": "front"}
@@ -57,12 +70,7 @@ def stranger(make_world: MakeWorld, make_owner: object) -> tuple[World, dict[str
 
 def routes_with_ids(client: httpx.Client) -> list[tuple[str, str]]:
     paths = client.get("/openapi.json").json()["paths"]
-    return [
-        (method.upper(), path)
-        for path, methods in paths.items()
-        for method in methods
-        if "{" in path and path not in NOBODYS
-    ]
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods if "{" in path]
 
 
 def test_nothing_of_another_owner_can_be_read_changed_or_deleted(stranger: tuple[World, dict[str, str]]) -> None:
@@ -71,16 +79,26 @@ def test_nothing_of_another_owner_can_be_read_changed_or_deleted(stranger: tuple
     assert len(routes) >= 15
     for method, path in routes:
         for names in (ids, {**{name: str(uuid4()) for name in ids}, "name": "front"}):
-            answer = world.client.request(method, path.format(**names), **BODIES.get(path, {}))
+            body = BODIES.get(path, {}) if method in ("POST", "PUT") else {}
+            answer = world.client.request(method, path.format(**names), params=QUERIES.get(path), **body)
             assert answer.status_code == 404, (method, path, answer.text)
             assert answer.json()["code"] == "not-found"
 
 
 def test_a_strangers_things_are_in_no_list_and_in_no_job(stranger: tuple[World, dict[str, str]]) -> None:
     world, ids = stranger
-    for path, name in (("/jobs", "job_id"), ("/models", "model_id"), ("/datasets", "dataset_id")):
+    for path, name in LISTS:
         assert ids[name] not in world.client.get(path).text
     mine = world.body()
     for name in ("model_id", "dataset_id"):
         answer = world.client.post("/jobs", json={**mine, name: ids[name]})
         assert answer.status_code == 404
+
+
+def test_a_strangers_target_costs_nothing_and_serves_no_job(stranger: tuple[World, dict[str, str]]) -> None:
+    world, ids = stranger
+    mine = world.body()
+    costs = world.client.get(f"/models/{mine['model_id']}/costs", params={"target": ids["target_id"]})
+    assert (costs.status_code, costs.json()["code"]) == (404, "not-found")
+    job = world.client.post("/jobs", json={**mine, "targets": [ids["target_id"]]})
+    assert (job.status_code, job.json()["code"]) == (422, "invalid-specification")
