@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Principal, ServicesDep, SessionDep
@@ -17,16 +16,15 @@ from api.job_submission import check_ready
 from api.json_body import json_of
 from api.schemas import Listing
 from api.services import Services
+from api.targets import TargetId, Toml, find_target
 from core.errors import Conflict, InvalidInput, InvalidSpecification, NotFound, TooLarge, UnsupportedFormat
 from core.figures.cost_report import comparison_report, cost_report
-from core.graph.inventory import Inventory
-from core.hardware.cost_table import cost_table
+from core.graph.inventory import Inventory, Layer
+from core.hardware.cost_files import exported_table
 from core.hardware.kind import Fact, KnowsFacts
 from core.hardware.kinds.registry import kind_of
 from core.hardware.target import Target
-from core.hardware.target_file import MAX_BYTES, read_target_text
-from core.hardware.targets import load_targets
-from core.store.repositories.targets import TargetRepository
+from core.hardware.target_file import read_target_text
 from core.store.repositories.uploads import ModelRepository
 
 router = APIRouter(tags=["targets"])
@@ -42,7 +40,7 @@ class TargetPreview(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    toml: str = Field(max_length=MAX_BYTES, description="the target, as in `POST /targets`")
+    toml: Toml
     model_id: UUID = Field(description="a network that is ready")
     weight_bits: int = Field(default=8, ge=1, le=32)
     activation_bits: int = Field(default=8, ge=1, le=32)
@@ -55,16 +53,16 @@ Preview = Annotated[TargetPreview, Depends(json_of(TargetPreview))]
 @router.get("/models/{model_id}/costs/figures", responses=_REFUSED)
 def cost_figures(
     model_id: UUID,
-    session: SessionDep,
+    services: ServicesDep,
     owner: Principal,
-    target: Text,
+    target: Annotated[TargetId, Query()],
     weight_bits: Width = 8,
     activation_bits: Width = 8,
     layer: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> dict[str, Any]:
     """Roofline, latency by layer and heat maps over the widths, for plotly.js, each with its data as a table."""
-    found = _targets(session, owner, [target])[target]
-    return cost_report(found, _layers(session, owner, model_id), weight_bits, activation_bits, layer)
+    layers, (found,) = _read(services, owner, model_id, [target])
+    return cost_report(found, layers, weight_bits, activation_bits, layer)
 
 
 @router.post(
@@ -78,9 +76,9 @@ async def preview_target(sent: Preview, services: ServicesDep, owner: Principal)
 
 
 def _preview(services: Services, owner: UUID, sent: TargetPreview) -> dict[str, Any]:
-    with services.sessions() as session:
-        layers = _layers(session, owner, sent.model_id)
-    return cost_report(read_target_text(sent.toml), layers, sent.weight_bits, sent.activation_bits, sent.layer)
+    target = read_target_text(sent.toml)
+    layers, _ = _read(services, owner, sent.model_id, [])
+    return cost_report(target, layers, sent.weight_bits, sent.activation_bits, sent.layer)
 
 
 @router.get("/targets/{target_id}/facts", responses=errors(NotFound, InvalidInput))
@@ -88,7 +86,7 @@ def target_facts(
     target_id: Annotated[str, Path(max_length=200)], session: SessionDep, owner: Principal
 ) -> Listing[Fact]:
     """What follows from a target's parameters: peaks, resources. Empty where its kind tells nothing."""
-    target = _targets(session, owner, [target_id])[target_id]
+    target = find_target(session, owner, target_id)
     kind = kind_of(target)
     return Listing(items=list(kind.facts(target)) if isinstance(kind, KnowsFacts) else [])
 
@@ -96,7 +94,7 @@ def target_facts(
 @router.get("/models/{model_id}/comparison", responses=_REFUSED)
 def compare_targets(
     model_id: UUID,
-    session: SessionDep,
+    services: ServicesDep,
     owner: Principal,
     targets: Text,
     weight_bits: Width = 8,
@@ -106,20 +104,17 @@ def compare_targets(
     wanted = list(dict.fromkeys(each.strip() for each in targets.split(",") if each.strip()))
     if not 1 <= len(wanted) <= MOST_TARGETS:
         raise InvalidInput(f"{len(wanted)} targets are named", hint=f"name one to {MOST_TARGETS}, with commas between")
-    layers, found = _layers(session, owner, model_id), _targets(session, owner, wanted)
-    tables = {name: cost_table(found[name], layers, (weight_bits,), (activation_bits,)) for name in wanted}
+    layers, found = _read(services, owner, model_id, wanted)
+    tables = {each.id: exported_table(each, layers, (weight_bits,), (activation_bits,)) for each in found}
     return comparison_report(tables, weight_bits, activation_bits)
 
 
-def _layers(session: Session, owner: UUID, model_id: UUID) -> Sequence[Any]:
-    model = ModelRepository(session, owner).get(model_id)
-    check_ready("model", model)
-    return Inventory.model_validate(model.inventory).layers
-
-
-def _targets(session: Session, owner: UUID, wanted: Sequence[str]) -> dict[str, Target]:
-    known = {**load_targets(), **TargetRepository(session, owner).named(wanted)}
-    for name in wanted:
-        if name not in known:
-            raise NotFound(f"There is no target {name[:80]!r}.", hint="GET /targets lists them.")
-    return known
+def _read(
+    services: Services, owner: UUID, model_id: UUID, targets: Sequence[str]
+) -> tuple[Sequence[Layer], list[Target]]:
+    """Of the database, which is let go before the simulation begins."""
+    with services.sessions() as session:
+        model = ModelRepository(session, owner).get(model_id)
+        check_ready("model", model)
+        found = [find_target(session, owner, each) for each in targets]
+        return Inventory.model_validate(model.inventory).layers, found

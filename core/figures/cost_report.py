@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from core.errors import InvalidInput
 from core.figures.comparison import bound_strips, share_strips
 from core.figures.costs import heat_map, layer_latency
 from core.figures.roofline import roofline
 from core.graph.inventory import Layer
 from core.hardware.comparison import compare
-from core.hardware.cost_table import CostTable, cost_table
+from core.hardware.cost_files import exported_table
+from core.hardware.cost_table import CostTable
 from core.hardware.target import Support, Target
 from core.policy import LayerBits, Policy
 
@@ -25,8 +23,8 @@ def cost_report(
 
     Latencies and energies are those of one pass of `images_per_pass` images.
     """
-    table = _finite(cost_table(target, layers, *supported_widths(target.supports)))
-    chosen = _finite(table.at((weight_bits,), (activation_bits,)))
+    table = exported_table(target, layers, *supported_widths(target.supports))
+    chosen = exported_table(target, layers, (weight_bits,), (activation_bits,))
     bits = LayerBits(weights=weight_bits, activations=activation_bits)
     cost = chosen.cost(Policy(layers={each.name: bits for each in layers}))
     figures = {
@@ -54,7 +52,7 @@ def cost_report(
 
 def comparison_report(tables: Mapping[str, CostTable], weight_bits: int, activation_bits: int) -> dict[str, Any]:
     """The comparison of several targets as JSON, and its figures."""
-    compared = compare({name: _finite(table) for name, table in tables.items()}, weight_bits, activation_bits)
+    compared = compare(tables, weight_bits, activation_bits)
     figures = {"bounds": bound_strips(compared), "shares": share_strips(compared)}
     return {
         **compared.model_dump(mode="json"),
@@ -67,12 +65,3 @@ def supported_widths(supports: Support) -> tuple[tuple[int, ...], tuple[int, ...
     sides = list(zip(*supports.pairs, strict=True)) or [supports.weight_bits, supports.activation_bits]
     weights, activations = (tuple(sorted(set(side))) for side in sides)
     return weights, activations
-
-
-def _finite(table: CostTable) -> CostTable:
-    if not np.isfinite(table.latency_s).all() or np.isinf(table.energy_j).any():
-        raise InvalidInput(
-            f"target {table.target.id!r} gives a latency or an energy that is no finite number",
-            hint="see whether its parameters have the units that their names say",
-        )
-    return table

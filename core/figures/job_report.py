@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.figures.figure import Json
-from core.hardware.targets import load_targets
 
 STAGES = ("inspect", "synthesize", "sensitivity", "costs", "search", "report")
 _BY_LAYER = ("weights", "measured_weights", "weights_standard_errors", "perturbations")
 _BY_TENSOR = ("activations", "measured_activations", "activations_standard_errors")
-_OF_TARGETS = {"name", "kind", "batch", "provenance", "source", "description"}
+_OF_TARGETS = ("name", "kind", "batch", "provenance", "source", "description")
 _SPLIT_WORDS = {True: "select and report are one", False: "select and report are apart"}
 
 
@@ -70,8 +69,8 @@ def _costs(tables: Json | None, wanted: Sequence[str]) -> Json | None:
     """What each target is, and where its figures come from; its whole table is among the files."""
     if tables is None:
         return None
-    targets = load_targets()
-    return {name: targets[name].model_dump(mode="json", include=_OF_TARGETS) for name in wanted if name in targets}
+    found = {name: tables[name]["target"] for name in wanted if name in tables}
+    return {name: {part: target[part] for part in _OF_TARGETS} for name, target in found.items()}
 
 
 def _provenance(found: Json | None, specification: Json) -> Json | None:

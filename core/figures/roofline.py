@@ -35,7 +35,10 @@ def roofline(table: CostTable, weight_bits: int, activation_bits: int) -> Figure
     roof = envelope_of(table.target, weight_bits, activation_bits) or achieved_envelope(points)
     size, rate = _rate_unit([*_rates(points), roof.macs_per_s])
     traces = [_roof(points, roof, size), *(_marks(points, bound, size) for bound in bounds_in(points))]
-    return Figure(title, traces, _layout(title, table, (weight_bits, activation_bits), rate), COLUMNS, rows)
+    base = _layout(title, table, (weight_bits, activation_bits), rate)
+    if _above_slope(points, roof):
+        base["meta"]["note"] += "; layers above the slope keep values on chip from one layer to the next"
+    return Figure(title, traces, base, COLUMNS, rows)
 
 
 def achieved_envelope(points: Sequence[LayerCost]) -> Envelope:
@@ -43,6 +46,11 @@ def achieved_envelope(points: Sequence[LayerCost]) -> Envelope:
     rates = _rates(points)
     moved = [rate / point.intensity for rate, point in zip(rates, points, strict=True)]
     return Envelope(max(rates), max(moved), ACHIEVED)
+
+
+def _above_slope(points: Sequence[LayerCost], roof: Envelope) -> bool:
+    bandwidth = (roof.bytes_per_s or float("inf")) * (1 + 1e-9)
+    return any(rate > bandwidth * point.intensity for rate, point in zip(_rates(points), points, strict=True))
 
 
 def _rates(points: Sequence[LayerCost]) -> list[float]:

@@ -76,8 +76,15 @@ def test_no_layer_stands_above_the_peak_that_its_kind_gives(name: str, widths: t
     layers = [*mobilenet_v2(), *resnet18()]
     for cost in layer_costs(cost_table(target, layers, widths[:1], widths[1:]), *widths):
         assert cost.macs_per_s is not None
-        height = min(roof.macs_per_s, (roof.bytes_per_s or np.inf) * cost.intensity)
-        assert cost.macs_per_s <= height * (1 + 1e-9), cost.name
+        assert cost.macs_per_s <= roof.macs_per_s * (1 + 1e-9), cost.name
+
+
+def test_layers_above_the_slope_of_the_bandwidth_are_said_to_keep_values_on_chip() -> None:
+    def note(name: str) -> str:
+        return str(drawn(roofline(table(name), 8, 8))["layout"]["meta"]["note"])
+
+    assert "keep values on chip" in note("tpu-v1")
+    assert "keep values on chip" not in note("bismo-edge")
 
 
 def test_points_differ_by_shape_as_well_as_colour() -> None:
