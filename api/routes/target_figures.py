@@ -9,9 +9,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
 from api.dependencies import Principal, ServicesDep, SessionDep
 from api.documentation import errors, json_body
+from api.downloads import content_disposition
 from api.job_submission import check_ready
 from api.json_body import json_of
 from api.schemas import Listing
@@ -19,10 +21,12 @@ from api.services import Services
 from api.targets import TargetId, Toml, find_target
 from core.errors import Conflict, InvalidInput, InvalidSpecification, NotFound, TooLarge, UnsupportedFormat
 from core.figures.cost_report import comparison_report, cost_report
+from core.figures.figure import Figure
 from core.graph.inventory import Inventory, Layer
 from core.hardware.cost_files import exported_table
 from core.hardware.kind import Fact, KnowsFacts
 from core.hardware.kinds.registry import kind_of
+from core.hardware.signature import signature
 from core.hardware.target import Target
 from core.hardware.target_file import read_target_text
 from core.store.repositories.uploads import ModelRepository
@@ -30,6 +34,7 @@ from core.store.repositories.uploads import ModelRepository
 router = APIRouter(tags=["targets"])
 
 MOST_TARGETS = 12
+FORM_COLUMNS = ("layer", "shape", "weight_bits", "activation_bits", "latency_ms", "energy_mj")
 _REFUSED = errors(NotFound, Conflict, InvalidInput, InvalidSpecification)
 Width = Annotated[int, Query(ge=1, le=32)]
 Text = Annotated[str, Query(min_length=1, max_length=1000)]
@@ -89,6 +94,24 @@ def target_facts(
     target = find_target(session, owner, target_id)
     kind = kind_of(target)
     return Listing(items=list(kind.facts(target)) if isinstance(kind, KnowsFacts) else [])
+
+
+@router.get(
+    "/models/{model_id}/measurements.csv",
+    response_class=Response,
+    responses={200: {"description": "A row for each layer.", "content": {"text/csv": {}}}, **_REFUSED},
+)
+def measurement_form(
+    model_id: UUID, services: ServicesDep, owner: Principal, weight_bits: Width = 8, activation_bits: Width = 8
+) -> Response:
+    """Every layer of a network at a pair of widths with room for what you measure, as `POST /targets/measurements`
+    reads it.
+    """
+    layers, _ = _read(services, owner, model_id, [])
+    rows = [(layer.name, signature(layer), weight_bits, activation_bits, None, None) for layer in layers]
+    table = Figure("measurements", [], {}, FORM_COLUMNS, rows)
+    headers = {"Content-Disposition": content_disposition("measurements.csv")}
+    return Response(table.to_csv(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.get("/models/{model_id}/comparison", responses=_REFUSED)

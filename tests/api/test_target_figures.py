@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 from uuid import uuid4
 
+from core.hardware.measurements import read_measurements
 from tests.api.served import World
 
 TEXT = (files("core.hardware.targets") / "bismo-edge.toml").read_text(encoding="utf-8")
@@ -79,3 +80,12 @@ def test_what_follows_from_the_parameters_is_told_with_its_source(world: World) 
     assert all(fact["source"] and fact["unit"] for fact in facts)
     assert world.client.get("/targets/bismo-edge/facts").json()["items"] == []
     assert world.client.get("/targets/none/facts").status_code == 404
+
+
+def test_a_form_for_measurements_reads_back_once_it_is_filled_in(world: World) -> None:
+    form = world.client.get(f"/models/{world.model()}/measurements.csv", params={"weight_bits": 4}).text
+    filled = form.replace(",8,,\r\n", ",8,0.5,\r\n").encode()
+    rows = read_measurements(filled)
+    assert [row.layer for row in rows] == ["stem", "left", "right"]
+    assert {(row.pair, row.latency_s) for row in rows} == {((4, 8), 0.0005)}
+    assert all(row.shape for row in rows)
