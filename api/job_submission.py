@@ -12,13 +12,14 @@ from core.catalogue import cards_by_id, load_catalogue
 from core.data.preprocessing import Preprocessing, preprocessing_disagreement, resolve_preprocessing
 from core.errors import Conflict, InvalidInput, InvalidSpecification
 from core.graph.inventory import Inventory
-from core.hardware.targets import load_targets
+from core.hardware.target import Target
 from core.jobs.granularity import with_granularity
 from core.jobs.plan import plan
 from core.jobs.rules.job import Circumstances, check_job
 from core.jobs.specification import JobSpecification
 from core.store.repositories.jobs import create_job
 from core.store.repositories.requests import RequestRepository
+from core.store.repositories.targets import TargetRepository
 from core.store.repositories.uploads import DatasetRepository, ModelRepository
 from core.store.tables import Dataset, Job, Model
 
@@ -27,17 +28,33 @@ _REGISTRIES = ("methods", "observers", "roundings", "synthetic_sources", "sensit
 
 def submit(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:
     """The job: a new one, or the one that the same request made before."""
-    specification = with_granularity(specification, cards_by_id("methods"), load_targets())
-    return _made_before(session, owner, specification, key) or _create(session, owner, specification, key)
-
-
-def _made_before(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job | None:
-    job = RequestRepository(session, owner).job_made_with(key) if key else None
-    if job is not None and job.specification != specification.model_dump(mode="json"):
+    made = RequestRepository(session, owner).job_made_with(key) if key else None
+    specification = _with_own_targets(session, owner, specification, made)
+    specification = with_granularity(specification, cards_by_id("methods"), specification.known_targets())
+    if made is None:
+        return _create(session, owner, specification, key)
+    if made.specification != specification.model_dump(mode="json"):
         raise InvalidInput(
-            "This Idempotency-Key was used for another job.", hint="Take a new key for a new job.", job_id=str(job.id)
+            "This Idempotency-Key was used for another job.", hint="Take a new key for a new job.", job_id=str(made.id)
         )
-    return job
+    return made
+
+
+def _with_own_targets(
+    session: Session, owner: UUID, specification: JobSpecification, made: Job | None
+) -> JobSpecification:
+    """The owner's own targets as they are now; in a repeated request, as they were when it was first made."""
+    known = specification.known_targets()
+    wanted = [name for name in specification.targets if name not in known]
+    if not wanted:
+        return specification
+    if made is None:
+        found = TargetRepository(session, owner).named(wanted)
+    else:
+        before = JobSpecification.model_validate(made.specification).own_targets
+        found = {name: before[name] for name in wanted if name in before}
+    filled = {**specification.own_targets, **found}
+    return specification.model_copy(update={"own_targets": {name: filled[name] for name in sorted(filled)}})
 
 
 def _create(session: Session, owner: UUID, specification: JobSpecification, key: str | None) -> Job:
@@ -47,7 +64,7 @@ def _create(session: Session, owner: UUID, specification: JobSpecification, key:
         dataset = DatasetRepository(session, owner).get(specification.dataset_id)
         check_ready("data set", dataset)
     check_ready("model", model)
-    check_job(specification, circumstances(model, dataset))
+    check_job(specification, circumstances(model, dataset, specification.known_targets()))
     return plan_job(session, owner, specification, key)
 
 
@@ -72,15 +89,15 @@ def check_ready(what: str, row: Model | Dataset) -> None:
         )
 
 
-def circumstances(model: Model, dataset: Dataset | None) -> Circumstances:
-    """What is known about a ready model and a ready data set, if there is one, and what this installation offers."""
+def circumstances(model: Model, dataset: Dataset | None, targets: Mapping[str, Target]) -> Circumstances:
+    """What is known about a ready model, a ready data set if there is one, and targets; what is offered here."""
     inventory = Inventory.model_validate(model.inventory)
     given = _preprocessing(model.preprocessing), _preprocessing(dataset.preprocessing if dataset else None)
     return Circumstances(
         inventory=inventory,
         summary=(dataset.summary if dataset else None) or {},
         catalogue=_cards(load_catalogue()),
-        targets=load_targets(),
+        targets=targets,
         disagreements=preprocessing_disagreement(*given, inventory.input_shape),
         preprocessing=resolve_preprocessing(*given, inventory.input_shape),
     )

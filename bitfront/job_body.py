@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from core.catalogue import cards_by_id, load_catalogue
 from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
-from core.hardware.targets import load_targets
 from core.jobs.granularity import with_granularity
 from core.jobs.rules.job import Circumstances, check_job
 from core.jobs.rules.settings import Value, settings_faults
@@ -50,14 +49,14 @@ def completed(body: Json, model_sha256: str, data: Path | None, settings: Sequen
         specification = JobSpecification.model_validate({**body, "quantizer": quantizer, **names})
     except ValidationError as error:
         raise _refusal(error) from error
-    return with_granularity(specification, cards_by_id("methods"), load_targets())
+    return with_granularity(specification, cards_by_id("methods"), specification.known_targets())
 
 
 def check(specification: JobSpecification, inventory: Inventory) -> None:
     """The rules of the service; whether the images fit is told by the first stage, which reads them."""
     catalogue = load_catalogue()
     cards = {registry: {card["id"]: card for card in catalogue[registry]} for registry in _REGISTRIES}
-    check_job(specification, Circumstances(inventory, {}, cards, load_targets()))
+    check_job(specification, Circumstances(inventory, {}, cards, specification.known_targets()))
 
 
 def method_words(specification: JobSpecification) -> Iterator[str]:

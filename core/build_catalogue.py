@@ -16,6 +16,7 @@ from core.calibration.treatments import CORRECTIONS, PREPARATIONS
 from core.catalogue import CATALOGUE_FILE
 from core.data.synthetic.registry import SOURCES
 from core.graph.architectures import list_architectures
+from core.hardware.kinds.registry import KINDS
 from core.jobs.specification import JobSpecification
 from core.quantizers.registry import METHODS
 from core.search.registry import STRATEGIES
@@ -33,6 +34,7 @@ def build_catalogue() -> dict[str, Any]:
         "synthetic_sources": [source.card.model_dump(mode="json") for source in SOURCES.values()],
         "sensitivity_metrics": [metric.card.model_dump(mode="json") for metric in METRICS.values()],
         "strategies": [strategy.card.model_dump(mode="json") for strategy in STRATEGIES.values()],
+        "hardware_kinds": [kind.card.model_dump(mode="json") for kind in KINDS.values()],
         "architectures": [card.model_dump(mode="json") for card in list_architectures()],
         "job_schema": JobSpecification.model_json_schema(),
     }

@@ -16,7 +16,7 @@ CATALOGUE_FILE = Path(__file__).with_name("catalogue.json")
 
 @cache
 def load_catalogue() -> dict[str, Any]:
-    """Keys: methods, observers, sensitivity_metrics, strategies, architectures, job_schema."""
+    """Keys: methods, observers, sensitivity_metrics, strategies, hardware_kinds, architectures, job_schema and more."""
     catalogue: dict[str, Any] = json.loads(CATALOGUE_FILE.read_text(encoding="utf-8"))
     return catalogue
 

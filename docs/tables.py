@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from core.catalogue import load_catalogue  # noqa: E402 - found from wherever this is run
+from core.hardware.targets import load_targets  # noqa: E402
 from core.jobs.rules.fault import widths  # noqa: E402
 
 Json = Mapping[str, Any]
@@ -148,6 +149,31 @@ def synthetic_sources(catalogue: Json) -> Iterator[str]:
         yield _row(f"`{card['id']}`", f"[{card['paper']}]({card['link']})", card["summary"], needs, here)
 
 
+def hardware_kinds(catalogue: Json) -> Iterator[str]:
+    """A row for each kind of accelerator."""
+    yield "| id | source | what bounds a layer | how it is computed | fewer bits never cost more | here |"
+    yield "|---|---|---|---|---|---|"
+    for card in catalogue["hardware_kinds"]:
+        source = f"[{card['paper']}]({card['link']})" if card["link"] else card["paper"]
+        monotone = "yes" if card["monotone"] else f"no: {card['exceptions']}"
+        yield _row(
+            f"`{card['id']}`, {card['title']}", source, ", ".join(card["bounds"]), card["formula"], monotone,
+            card["notes"],
+        )  # fmt: skip
+
+
+def targets(_: Json) -> Iterator[str]:
+    """A row for each target that ships."""
+    yield "| id | kind | figures | images per pass | what it is | where its figures come from |"
+    yield "|---|---|---|---|---|---|"
+    for target in load_targets().values():
+        source = " ".join(target.source.split())
+        yield _row(
+            f"`{target.id}`, {target.name}", f"`{target.kind}`", target.provenance, str(target.batch),
+            target.description, source,
+        )  # fmt: skip
+
+
 TABLES = {
     "docs/methods.md": {
         "methods": methods,
@@ -155,6 +181,8 @@ TABLES = {
         "observers": observers,
         "roundings": roundings,
         "synthetic_sources": synthetic_sources,
+        "hardware_kinds": hardware_kinds,
+        "targets": targets,
     },
     "docs/api.md": {
         "synthetic": synthetic,

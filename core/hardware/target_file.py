@@ -23,8 +23,7 @@ from core.hardware.toml_lines import key_lines, line_of
 from core.hardware.toml_writer import to_toml
 
 MAX_BYTES = 1_000_000
-LARGEST, SMALLEST = 1e30, 1e-30  # of any number; figures beyond stand for no hardware, and would overflow
-LARGEST_INTEGER = 10**15
+LARGEST, SMALLEST = 1e18, 1e-30  # of any number; figures beyond stand for no hardware, and would overflow
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -140,8 +139,8 @@ def value_faults(content: Any, path: Path = ()) -> Iterator[FieldFault]:
 def _value_fault(value: Any) -> tuple[str, str] | None:
     if isinstance(value, bool):
         return None
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        return "is too large a number", f"whole numbers reach from 0 to {LARGEST_INTEGER:.0e}"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "is too large a number", f"numbers reach to {LARGEST:g}"
     if isinstance(value, float) and not math.isfinite(value):
         return f"is {value}, which is no figure", "give a finite number"
     if isinstance(value, float) and value != 0 and not SMALLEST <= abs(value) <= LARGEST:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from core.hardware.target import Target
+from core.hardware.targets import load_targets
 from core.policy import Policy
 
 Bits = Annotated[int, Field(ge=1, le=8)]
@@ -321,6 +323,12 @@ class JobSpecification(_Part):
         max_length=16,
         description="hardware that latency and energy are counted on; points are spread by the first",
     )
+    own_targets: dict[Name, Target] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="those among the targets that do not ship, by id, as they were when the job was sent; own targets "
+        "that are kept are filled in",
+    )
     bits: BitRanges = BitRanges()
     pins: dict[Name, Pin] = Field(
         default_factory=dict, max_length=10_000, description="layers whose bits are fixed by hand"
@@ -338,3 +346,15 @@ class JobSpecification(_Part):
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="of everything that is drawn: splits, samples, probes, training order"
     )
+
+    @field_validator("own_targets")
+    @classmethod
+    def _by_their_ids(cls, value: dict[str, Target]) -> dict[str, Target]:
+        for name, target in value.items():
+            if name != target.id:
+                raise ValueError(f"the target under {name!r:.100} calls itself {target.id!r}; write one of them twice")
+        return value
+
+    def known_targets(self) -> dict[str, Target]:
+        """What may be named in `targets`, by id: what ships, and what this job brings along."""
+        return {**load_targets(), **self.own_targets}

@@ -15,7 +15,7 @@ from core.jobs.specification import JobSpecification, QuantizerChoice
 from core.quantizers.registry import METHODS
 
 IDS = {"model_id": UUID(int=1), "dataset_id": UUID(int=2)}
-TARGETS = load_targets()
+TARGETS = {name: load_targets()[name] for name in ("bismo-cloud", "bismo-edge")}
 
 
 def resolved(targets: dict[str, Target] = TARGETS, **quantizer: Any) -> str:

@@ -15,6 +15,7 @@ from core.jobs.rules.fault import Fault, listed
 from core.jobs.rules.joint import joint_faults
 from core.jobs.rules.method import Offer, method_faults
 from core.jobs.rules.observer import observer_faults
+from core.jobs.rules.own_targets import own_target_faults
 from core.jobs.rules.post_training import post_training_faults
 from core.jobs.rules.settings import settings_faults
 from core.jobs.rules.synthetic import synthetic_faults
@@ -54,6 +55,7 @@ def check_job(specification: JobSpecification, around: Circumstances) -> None:
 def _faults(specification: JobSpecification, around: Circumstances) -> Iterator[Fault]:
     yield from _chosen_from_catalogue(specification, around)
     yield from _targets(specification, around.targets)
+    yield from own_target_faults(specification, around.inventory)
     yield from _constraints(specification)
     offer = Offer.read(around.catalogue.get("methods", {}), specification.quantizer.method)
     if offer is not None:

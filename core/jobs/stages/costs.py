@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from core.graph.inventory import Inventory
 from core.hardware.cost_table import cost_table
-from core.hardware.targets import load_targets
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
 
@@ -12,7 +11,7 @@ from core.jobs.task import OutputFile, Reporter, TaskOutput
 def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     """Result: `tables` by target; files: each table as CSV."""
     layers = Inventory.model_validate(inputs.result("inspect")["inventory"]).layers
-    targets = load_targets()
+    targets = inputs.specification.known_targets()
     tables, files = {}, []
     for position, name in enumerate(inputs.specification.targets):
         reporter.progress(position / len(inputs.specification.targets), name)

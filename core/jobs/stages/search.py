@@ -7,7 +7,6 @@ from typing import Any
 from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.cost_table import CostTable
-from core.hardware.targets import load_targets
 from core.jobs.plan import baseline_bits, slot_origin, slots
 from core.jobs.specification import JobSpecification
 from core.jobs.stages.inputs import StageInputs
@@ -28,7 +27,7 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     inventory = Inventory.model_validate(inputs.result("inspect")["inventory"])
     sensitivity = Sensitivity.model_validate(inputs.result("sensitivity")["sensitivity"])
     tables = {name: CostTable.from_json(table) for name, table in inputs.result("costs")["tables"].items()}
-    problem = SearchProblem.build(inventory, sensitivity, tables, load_targets(), specification)
+    problem = SearchProblem.build(inventory, sensitivity, tables, specification.known_targets(), specification)
     reporter.progress(0.1, "solving")
     run = SearchRun(
         evaluator=PredictedLoss(problem.programme, specification.search.evaluations),
