@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from core.errors import InvalidInput
 from core.hardware.kind import Kind
-from core.hardware.kinds import bismo, bismo_stages, systolic, table
+from core.hardware.kinds import bismo, bismo_stages, fpga_core, roofline, systolic, table
 from core.hardware.target import Target
 
-KINDS: dict[str, Kind] = {kind.card.id: kind for kind in (bismo.KIND, bismo_stages.KIND, systolic.KIND, table.KIND)}
+KINDS: dict[str, Kind] = {
+    kind.card.id: kind
+    for kind in (bismo.KIND, bismo_stages.KIND, fpga_core.KIND, roofline.KIND, systolic.KIND, table.KIND)
+}
 
 
 def kind_of(target: Target) -> Kind:
