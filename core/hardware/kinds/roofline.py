@@ -117,9 +117,9 @@ class Roofline:
             paper="Williams et al., Roofline, CACM 2009; rates from data sheets",
             link="https://doi.org/10.1145/1498765.1498785",
             bounds=BOUNDS,
-            formula="latency_s = launch_s + max(ceil(tiles / units) * units * min(tile_rows, M) * min(tile_columns, "
-            "N) * K * 2 / (rate * compute_efficiency), bytes / (memory_bytes_per_s * memory_efficiency)); rate: the fastest type that "
-            "holds both operands. energy_j = idle_w * launch_s + busy_w * (latency_s - launch_s)",
+            formula="latency_s = launch_s + max(ceil(tiles / units) * units * min(tile_rows, M) * min(tile_columns, N) "
+            "* K * 2 / (rate * compute_efficiency), bytes / (memory_bytes_per_s * memory_efficiency)); rate: the "
+            "fastest type that holds both operands. energy_j = idle_w * launch_s + busy_w * (latency_s - launch_s)",
             notes="Published: rates, bandwidth, units, powers. Assumed unless fitted: efficiencies, tile shape, launch "
             "time. 16 and 32 bits are fp16 and fp32. Left out: caches between layers, falling clocks, fusion, the "
             "cost of unpacking.",
