@@ -51,7 +51,7 @@ PAGE_HEADERS = {
 FOREVER = "public, max-age=31536000, immutable"
 REVALIDATED = "no-cache"
 
-Id = Annotated[str, PathParameter(max_length=64)]
+Id = Annotated[str, PathParameter(max_length=80)]  # of a target at most
 
 
 @cache
@@ -117,6 +117,10 @@ def _add_pages(router: APIRouter) -> None:
     page_of_one("/ui/models/{thing_id}", "model", "Models", title="Model")
     page("/ui/datasets", "datasets", "Data sets")
     page("/ui/targets", "targets", "Targets")
+    page("/ui/targets/new", "target_edit", "Targets", title="New target")
+    page("/ui/targets/measured", "target_measured", "Targets", title="Measured target")
+    page_of_one("/ui/targets/{thing_id}", "target", "Targets", title="Target")
+    page_of_one("/ui/targets/{thing_id}/edit", "target_edit", "Targets", title="Change a target")
     page("/ui/methods", "methods", "Methods")
     page("/ui/login", "login", "", title="Sign in")
     router.add_api_route("/ui", _to_start, methods=["GET"])

@@ -38,7 +38,9 @@ BOUNDS: Final = {  # colour, symbol of a point and letter in a cell, one for eac
     "fixed": ("#8a919c", "x", "F"),
 }
 _UNKNOWN_BOUND: Final = ("#56b4e9", "cross", "?")
-COST_SCALE: Final = ("#ffffe5", "#fee391", "#fe9929", "#cc4c02", "#662506")  # ColorBrewer's YlOrBr: cheap light
+# ColorBrewer's YlOrBr: what costs little is light
+COST_SCALE: Final = ("#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014", "#cc4c02", "#993404", "#662506")
+_DARK_COST: Final = 0.6
 
 
 def of_bits(bits: float) -> str:
@@ -69,3 +71,21 @@ def letter_of_bound(bound: str) -> str:
 def on_bound(bound: str) -> str:
     """Colour of that letter."""
     return "#ffffff" if bound in ("compute", "weights") else "#14181f"
+
+
+def of_cost(share: float) -> str:
+    """Colour of a cost that is that share of the largest, 0 to 1.
+
+    >>> of_cost(0.0), of_cost(1.0)
+    ('#ffffe5', '#662506')
+    """
+    place = min(max(share, 0.0), 1.0) * (len(COST_SCALE) - 1)
+    low = min(int(place), len(COST_SCALE) - 2)
+    ends = [[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in COST_SCALE[low : low + 2]]
+    mixed = [round(a + (place - low) * (b - a)) for a, b in zip(*ends, strict=True)]
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+def on_cost(share: float) -> str:
+    """Colour of the number in that cell."""
+    return "#ffffff" if share > _DARK_COST else "#14181f"

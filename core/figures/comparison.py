@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.figures import colours
+from core.figures.cells import cells
 from core.figures.figure import Cell, Figure, inert
 from core.figures.layouts import axis, layer_layout
 from core.figures.quantities import unit_for
@@ -24,7 +25,7 @@ def bound_strips(comparison: Comparison) -> Figure:
     """What binds each layer on each target."""
     title = f"What binds each layer at {comparison.weight_bits}/{comparison.activation_bits}"
     bounds = sorted({layer.bound_by for each in comparison.targets for layer in each.layers})
-    data = [_cells(comparison, bound) for bound in bounds]
+    data = [_bound_cells(comparison, bound) for bound in bounds]
     return Figure(title, data, _layout(title, comparison, showlegend=True), COLUMNS, _rows(comparison))
 
 
@@ -33,27 +34,13 @@ def share_strips(comparison: Comparison) -> Figure:
     title = f"Share of the latency at {comparison.weight_bits}/{comparison.activation_bits}"
     targets = comparison.targets[::-1]
     shares = [[100 * layer.share for layer in each.layers] for each in targets]
-    stops = len(colours.COST_SCALE) - 1
-    cells = {
-        "type": "heatmap",
-        "x": list(range(len(comparison.targets[0].layers))),
-        "y": [row + 0.5 for row in range(len(targets))],
-        "z": shares,
-        "text": [[f"{share:.0f}" if share >= 0.5 else "" for share in row] for row in shares],
-        "texttemplate": "%{text}",
-        "textfont": {"size": 10},
-        "hovertext": [[_hover(each, layer) for layer in each.layers] for each in targets],
-        "hoverinfo": "text",
-        "xgap": 1,
-        "ygap": 3,
-        "zmin": 0,
-        "colorscale": [[place / stops, colour] for place, colour in enumerate(colours.COST_SCALE)],
-        "showscale": False,
-    }
-    return Figure(title, [cells], _layout(title, comparison, showlegend=False), COLUMNS, _rows(comparison))
+    texts = [[f"{share:.0f}" if share >= 0.5 else "" for share in row] for row in shares]
+    hovers = [[_hover(each, layer) for layer in each.layers] for each in targets]
+    trace = cells(shares, texts, hovers, size=10)
+    return Figure(title, [trace], _layout(title, comparison, showlegend=False), COLUMNS, _rows(comparison))
 
 
-def _cells(comparison: Comparison, bound: str) -> dict[str, Any]:
+def _bound_cells(comparison: Comparison, bound: str) -> dict[str, Any]:
     places = [
         (index, len(comparison.targets) - 1 - row, each, layer)
         for row, each in enumerate(comparison.targets)

@@ -9,6 +9,7 @@ import numpy as np
 
 from core.errors import NotFound
 from core.figures import colours
+from core.figures.cells import cells
 from core.figures.figure import Cell, Figure, inert
 from core.figures.layer_costs import COLUMNS, LayerCost, bounds_in, layer_costs, widths_words
 from core.figures.layouts import axis, empty, layer_layout, layout
@@ -91,26 +92,12 @@ def _rows(table: CostTable, values: FloatArray) -> list[list[Cell]]:
 
 
 def _cells(table: CostTable, values: FloatArray, unit: Unit) -> dict[str, Any]:
-    shown = values / unit.size
     marks = np.where(table.supported, "", "*")
-    stops = len(colours.COST_SCALE) - 1
-    return {
-        "type": "heatmap",
-        "x": [str(bits) for bits in table.activation_bits],
-        "y": [str(bits) for bits in table.weight_bits],
-        "z": shown.tolist(),
-        "text": [
-            [f"{value:.3g}{mark}" for value, mark in zip(*row, strict=True)] for row in zip(shown, marks, strict=True)
-        ],
-        "texttemplate": "%{text}",
-        "hovertext": _cell_hovers(table, values, unit),
-        "hoverinfo": "text",
-        "xgap": 1,
-        "ygap": 1,
-        "colorscale": [[place / stops, colour] for place, colour in enumerate(colours.COST_SCALE)],
-        "zmin": 0,
-        "showscale": False,
-    }
+    texts = [
+        [f"{value:.3g}{mark}" for value, mark in zip(*row, strict=True)]
+        for row in zip(values / unit.size, marks, strict=True)
+    ]
+    return cells(values.tolist(), texts, _cell_hovers(table, values, unit))
 
 
 def _cell_hovers(table: CostTable, values: FloatArray, unit: Unit) -> list[list[str]]:
@@ -130,8 +117,8 @@ def _heat_layout(title: str, table: CostTable, quantity: Quantity, unit: Unit) -
         inert(title, 200),
         height=130 + 30 * len(table.weight_bits),
         showlegend=False,
-        xaxis=axis("Activation bits", type="category", showgrid=False, fixedrange=True),
-        yaxis=axis("Weight bits", type="category", showgrid=False, fixedrange=True),
+        xaxis=_bits_axis("Activation bits", table.activation_bits, 0.0),
+        yaxis=_bits_axis("Weight bits", table.weight_bits, 0.5),
     )
     words = f"{TITLES[quantity]} in {unit.name} per pass of {target.batch}, {target.provenance}"
     base["meta"] = {
@@ -141,3 +128,10 @@ def _heat_layout(title: str, table: CostTable, quantity: Quantity, unit: Unit) -
     }
     base["margin"] = {**base["margin"], "t": 16, "l": 56}
     return base
+
+
+def _bits_axis(title: str, widths: Sequence[int], middle: float) -> dict[str, Any]:
+    """One step for each width; a cell's middle lies `middle` behind its number."""
+    places = [place + middle for place in range(len(widths))]
+    return axis(title, range=[middle - 0.5, middle - 0.5 + len(widths)], tickmode="array", tickvals=places,
+                ticktext=list(map(str, widths)), showgrid=False, fixedrange=True)  # fmt: skip

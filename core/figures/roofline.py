@@ -115,11 +115,18 @@ def _layout(title: str, table: CostTable, widths: tuple[int, int], rate: str) ->
     base = layout(
         inert(title, 200),
         height=420,
-        xaxis=axis("MACs per byte of weights and activations, each moved once", type="log", exponentformat="power"),
-        yaxis=axis(f"Achieved {rate}, {target.provenance}", type="log", exponentformat="power"),
+        xaxis=_decades("MACs per byte of weights and activations, each moved once"),
+        yaxis=_decades(f"Achieved {rate}, {target.provenance}"),
     )
     base["margin"] = {**base["margin"], "t": 64}
     base["legend"] = {**base["legend"], "font": {"size": 11}}
     note = f"at {widths_words(table, *widths)}, a pass of {target.batch}; larger marks take more of the time"
     base["meta"] = {**base["meta"], "note": note, "provenance": target.provenance}
     return base
+
+
+def _decades(title: str) -> dict[str, Any]:
+    """A logarithmic axis. Its labels are text: plotly's own powers write styles into the page."""
+    powers = range(-12, 13)
+    labels = [f"{10.0**power:g}" for power in powers]
+    return axis(title, type="log", tickmode="array", tickvals=[10.0**power for power in powers], ticktext=labels)

@@ -23,6 +23,7 @@ from core.graph.inventory import Inventory
 from core.jobs.specification import JobSpecification
 from frontend.pages import pages_router
 from tests.frontend import made_up_job as made_up
+from tests.frontend.fake_targets import add_targets, kinds
 
 Json = dict[str, Any]
 SMALL, LARGE, RUNNING, FAILED, HOSTILE = (
@@ -85,6 +86,7 @@ CATALOGUE: Json = {
     "sensitivity_metrics": [card("hessian-trace", "Hessian trace (HAWQ-V2)"), card("direct", "Direct loss increase")],
     "strategies": [card("exact", "Exact (integer programme)")],
     "architectures": [card("resnet20", "CIFAR ResNet-20")],
+    "hardware_kinds": kinds(),
     "job_schema": JobSpecification.model_json_schema(),
 }
 
@@ -187,7 +189,7 @@ def make_app(empty: bool = False) -> FastAPI:
     app.get("/datasets")(lambda: listed([] if empty else [dataset()]))
     app.get("/models/{_id}")(lambda _id: model())
     app.get("/methods")(lambda: CATALOGUE)
-    app.get("/targets")(lambda: listed([target(name) for name in made_up.TARGETS]))
+    add_targets(app)
     app.get("/jobs/{job_id}")(job)
     app.get("/jobs/{job_id}/candidates")(lambda job_id: listed(candidates(job_id)))
     app.get("/jobs/{job_id}/artifacts")(lambda job_id: listed(artifacts(job_id)))
@@ -256,30 +258,6 @@ def refuse(sent: Sent) -> JSONResponse:
         f"{errors[0]['path']}: not possible", hint="Correct what the message names.", errors=errors
     )
     return JSONResponse(problem.as_problem(), 422, media_type="application/problem+json")
-
-
-def target(name: str) -> Json:
-    title, batch, _ = made_up.TARGETS[name]
-    return {
-        "id": name,
-        "name": title,
-        "kind": "bismo",
-        "description": "A bit-serial matrix multiplier on an FPGA.",
-        "provenance": "simulated",
-        "source": "published cycle model",
-        "batch": batch,
-        "clock_hz": 1.5e8,
-        "supports": {
-            "weight_bits": [1, 8],
-            "activation_bits": [1, 8],
-            "pairs": [],
-            "granularity": ["tensor", "channel"],
-            "zero_point": True,
-            "scale": "real",
-            "accumulator_bits": 32,
-        },
-        "parameters": {"dm": 8},
-    }
 
 
 def told(number: int) -> str:

@@ -19,6 +19,14 @@ export async function post(address, body) {
   return request(address, { method: "POST", headers: { "Content-Type": "application/json", Accept: "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) });
 }
 
+export async function put(address, body) {
+  return request(address, { method: "PUT", headers: { "Content-Type": "application/json", Accept: "application/json" }, body: JSON.stringify(body) });
+}
+
+export async function text(address) {
+  return request(address, {}, (response) => response.text());
+}
+
 export async function remove(address) {
   return request(address, { method: "DELETE", headers: { Accept: "application/json" } });
 }
@@ -36,16 +44,15 @@ export async function all(address) {
   return items;
 }
 
-async function request(address, options) {
+async function request(address, options, read = (answer) => answer.json().catch(() => ({}))) {
   let response;
   try {
     response = await fetch(address, { credentials: "same-origin", ...options });
   } catch {
     throw new Problem({ title: "The server does not answer", detail: "The server does not answer.", hint: "See whether Bitfront still runs; the page tries again by itself." }, 0);
   }
-  const body = await response.json().catch(() => ({}));
-  if (response.ok) return body;
-  throw refused(body, response.status);
+  if (response.ok) return read(response);
+  throw refused(await response.json().catch(() => ({})), response.status);
 }
 
 function refused(body, status) {

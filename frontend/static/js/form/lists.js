@@ -11,7 +11,7 @@ export function targetChoices(values, targets, changed) {
   const toggle = (id, on) => { values.targets = targets.map((one) => one.id).filter((one) => (one === id ? on : values.targets.includes(one))); changed("targets"); };
   return h("div", { class: "rows", role: "group" }, targets.map((target) => h("label", { class: "choice" },
     h("input", { type: "checkbox", checked: values.targets.includes(target.id), onchange: (event) => toggle(target.id, event.target.checked) }),
-    h("span", {}, h("strong", {}, target.name), ` · ${target.provenance}. `, h("span", { class: "muted" }, target.description), " ", h("a", { href: `/ui/targets#${encodeURIComponent(target.id)}`, target: "_blank" }, "About it")))));
+    h("span", {}, h("strong", {}, target.name), ` · ${target.provenance}. `, h("span", { class: "muted" }, target.description), " ", h("a", { href: `/ui/targets/${encodeURIComponent(target.id)}`, target: "_blank" }, "About it")))));
 }
 
 export function constraintRows(values, targets, changed) {

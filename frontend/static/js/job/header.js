@@ -15,7 +15,7 @@ export function showHeader(root, job, { onCancel }) {
     stateChip(job.state),
     h("a", { class: "chip", href: `/ui/models/${job.model.id}` }, `model ${job.model.name}`),
     chip(job.dataset ? `data ${job.dataset.name}` : "no data"),
-    job.specification.targets.map((target) => h("a", { class: "chip", href: `/ui/targets#${encodeURIComponent(target)}` }, `on ${target}`)),
+    job.specification.targets.map((target) => h("a", { class: "chip", href: `/ui/targets/${encodeURIComponent(target)}` }, `on ${target}`)),
     h("span", { class: "muted" }, timeWords(job)),
     h("span", { class: "top-end" },
       h("a", { class: "button", href: `/ui/jobs/new?from=${job.id}` }, "Clone"),

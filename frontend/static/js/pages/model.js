@@ -4,6 +4,7 @@ import { get } from "../api.js";
 import { byId, facts, fill, h, stateChip } from "../dom.js";
 import { moment, quantity, shape } from "../format.js";
 import { repeat } from "../live.js";
+import { Comparison, Costs } from "../model/costs.js";
 import { guarded, problemNotice } from "../notices.js";
 import { Table } from "../table.js";
 
@@ -43,7 +44,17 @@ function show(model) {
       ["Warnings", inventory?.warnings?.join("; ")], ["SHA-256", h("code", {}, model.sha256)], ["Added", moment(model.created_at)],
     ])),
     inventory ? h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, `${inventory.layers.length} quantizable layers`), h("button", { type: "button", class: "quiet small", "aria-label": "layers as a table (CSV)", onclick: () => grid.save(`bitfront-layers-${model.name}.csv`) }, "CSV")), table) : h("p", { class: "muted" }, model.state === "inspecting" ? "The file is being read in a process of its own." : ""));
+  if (inventory) costs(model);
   grid?.show(inventory.layers.map((layer, index) => ({ ...layer, index })));
+}
+
+// Under the layers: what they cost.
+async function costs(model) {
+  const places = ["costs", "comparison"].map((id) => h("section", { class: "panel", id }));
+  byId("thing").append(...places);
+  const { items } = await get("/targets");
+  await guarded(() => { new Costs(places[0], model, items); new Comparison(places[1], model, items); }, places[0]);
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 await guarded(async () => {

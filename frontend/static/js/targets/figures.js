@@ -1,0 +1,77 @@
+// What a network costs on a target, drawn: roofline, latency by layer, and the cost at every pair of widths.
+import { byId, facts, fill, freshId, h } from "../dom.js";
+import { quantity } from "../format.js";
+import { Figure } from "../plots.js";
+
+const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32];
+
+// Parts of the page in the order in which they stand: name of the figure, its heading.
+const PARTS = [["roofline", "Roofline"], ["latency", "Latency by layer"], ["latency_by_widths", "Latency by widths"], ["energy_by_widths", "Energy by widths"]];
+const OVER_WIDTHS = new Set(["latency_by_widths", "energy_by_widths"]);
+
+export class CostFigures {
+  // `onLayer(name or null)`: the heat maps shall show one layer, or all together.
+  constructor(root, { onLayer }) {
+    this.root = root;
+    this.stem = freshId("cost");
+    this.totals = h("div", { class: "totals" });
+    this.layer = h("select", { "aria-label": "Heat maps show", onchange: () => onLayer(this.layer.value || null) });
+    this.notes = {};
+    const panel = ([name, title]) => this.panel(name, title);
+    fill(root, this.totals, PARTS.filter(([name]) => !OVER_WIDTHS.has(name)).map(panel),
+      h("div", { class: "controls" }, h("label", {}, "Heat maps show", this.layer)),
+      h("div", { class: "two-plots" }, PARTS.filter(([name]) => OVER_WIDTHS.has(name)).map(panel)));
+    this.figures = Object.fromEntries(PARTS.map(([name, title]) => [name, new Figure(`${this.stem}-${name}`, title, { adapt: widened(() => byId(`${this.stem}-${name}`)) })]));
+    for (const [name] of PARTS) byId(`${this.stem}-${name}-downloads`).append(this.figures[name].downloads());
+  }
+
+  panel(name, title) {
+    const id = `${this.stem}-${name}`;
+    this.notes[name] = h("p", { class: "small muted" });
+    return h("section", { class: "plot-part", "aria-label": title }, h("header", { class: "panel-head" }, h("h3", {}, title), h("span", { id: `${id}-downloads` })), this.notes[name], h("div", { class: "plot-scroll" }, h("div", { id, class: "plot" })));
+  }
+
+  async show(report) {
+    this.root.hidden = false;
+    fill(this.totals, totals(report));
+    if (this.layers !== report.layers.join("\n")) {
+      this.layers = report.layers.join("\n");
+      const chosen = this.layer.value;
+      fill(this.layer, h("option", { value: "" }, `all ${report.layers.length} layers together`), report.layers.map((name) => h("option", { value: name, selected: name === chosen }, name)));
+    }
+    for (const [name] of PARTS) this.notes[name].textContent = report.figures[name].layout.meta?.note ?? "";
+    await Promise.all(PARTS.map(([name]) => this.figures[name].show(report.figures[name])));
+  }
+
+  dim(stale) {
+    this.root.classList.toggle("stale", stale);
+  }
+}
+
+// Figures over layers keep a width at which digits can be read, and are scrolled sideways.
+export function widened(element) {
+  return (figure) => {
+    const least = figure.layout.meta?.min_width;
+    if (least) element().style.minWidth = `${least}px`;
+    return figure;
+  };
+}
+
+export function totals(report) {
+  const each = report.images_per_pass === 1 ? "one image" : `a pass of ${report.images_per_pass} images`;
+  return [
+    facts([
+      [`Latency of ${each}`, `${quantity("latency", report.latency_s)} ${report.provenance}`],
+      [`Energy of ${each}`, report.energy_j === null ? "not known for this target" : `${quantity("energy", report.energy_j)} ${report.provenance}`],
+      ["Weights", quantity("size", report.size_bytes)],
+      ["Runs as", report.substituted],
+    ]),
+    report.misfits.length ? h("div", { class: "notice warn" }, h("strong", {}, "It does not fit this target's memories at these widths"), h("ul", { class: "plain" }, report.misfits.map((words) => h("li", {}, words))), h("p", { class: "small" }, "Choose fewer bits; a search keeps to what fits.")) : null,
+  ];
+}
+
+// Choices of a pair of widths.
+export function widthChoices(values, changed) {
+  const one = (side, words) => h("label", {}, words, h("select", { "aria-label": words, data: { key: side }, onchange: (event) => { values[side] = Number(event.target.value); changed(); } }, WIDTHS.map((bits) => h("option", { value: String(bits), selected: values[side] === bits }, String(bits)))));
+  return [one("weight_bits", "Weight bits"), one("activation_bits", "Activation bits")];
+}
