@@ -15,6 +15,12 @@ MOBILENET_V2_BLOCKS = (
     (6, 320, 1, 1),
 )
 
+# Howard et al., "MobileNets", 2017, Table 1: channels behind each pointwise layer, and stride of the depthwise before.
+MOBILENET_V1_BLOCKS = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
+    (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
+)  # fmt: skip
+
 
 def conv(name: str, inputs: int, outputs: int, kernel: int, size: int, *, stride: int = 1, groups: int = 1) -> Layer:
     """A convolution with "same" padding on a square input of `size` pixels per side."""
@@ -49,6 +55,19 @@ def linear(name: str, inputs: int, outputs: int) -> Layer:
         reads=f"input of {name}",
         reads_signed=False,
     )
+
+
+def mobilenet_v1(resolution: int = 224, classes: int = 1000) -> list[Layer]:
+    """MobileNet-V1 of width 1.0: 28 layers, in execution order. Its last depthwise layer has stride 1: the stride of 2
+    that the table prints contradicts its own sizes.
+    """
+    layers, channels, size = [conv("conv0", 3, 32, 3, resolution, stride=2)], 32, resolution // 2
+    for block, (outputs, stride) in enumerate(MOBILENET_V1_BLOCKS):
+        layers.append(conv(f"block{block}.depthwise", channels, channels, 3, size, stride=stride, groups=channels))
+        size //= stride
+        layers.append(conv(f"block{block}.pointwise", channels, outputs, 1, size))
+        channels = outputs
+    return [*layers, linear("classifier", channels, classes)]
 
 
 def mobilenet_v2(resolution: int = 224, classes: int = 1000) -> list[Layer]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from core.errors import InvalidInput
 from core.hardware.kind import Kind
-from core.hardware.kinds import bismo, bismo_stages, fpga_core, roofline, systolic, table
+from core.hardware.kinds import bismo, bismo_stages, bitfusion, fpga_core, roofline, systolic, table
 from core.hardware.target import Target
 
 KINDS: dict[str, Kind] = {
     kind.card.id: kind
-    for kind in (bismo.KIND, bismo_stages.KIND, fpga_core.KIND, roofline.KIND, systolic.KIND, table.KIND)
+    for kind in (
+        bismo.KIND,
+        bismo_stages.KIND,
+        bitfusion.KIND,
+        fpga_core.KIND,
+        roofline.KIND,
+        systolic.KIND,
+        table.KIND,
+    )
 }
 
 
