@@ -6,7 +6,6 @@ quartiles. Speed is the only figure of a point that is measured and not simulate
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,16 +19,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.calibration.calibration import Calibration
-from core.calibration.quantize import quantize
-from core.deploy.onnx_qdq import export_onnx_qdq
 from core.deploy.parity.runtime import OnnxSession
+from core.deploy.uniform_network import write_uniform
 from core.graph.loaded_model import LoadedModel
-from core.jobs.specification import QuantizerChoice
-from core.policy import FLOAT_BITS, LayerBits, Policy
+from core.hardware.measuring.device import cpu_name, integer_instructions
+from core.policy import FLOAT_BITS, Policy
 
 BUDGET_S, WARM_UP, LEAST_RUNS, MOST_RUNS = 0.6, 3, 5, 200
 NO_FASTER, CLEARLY_SLOWER = 1.05, 1.1
-_CPU_FACTS = Path("/proc/cpuinfo")
 
 NetworkName = Literal["float", "8 bits", "this point"]
 
@@ -69,14 +66,16 @@ def measure_speed(loaded: LoadedModel, calibration: Calibration, policy: Policy,
     with TemporaryDirectory() as folder:
         sessions: dict[NetworkName, OnnxSession] = {}
         for name, bits in (("float", FLOAT_BITS), ("8 bits", 8)):
-            sessions[name] = OnnxSession(_uniform(loaded, calibration, policy, bits, Path(folder)), threads)  # type: ignore[index]
+            residual_bits = FLOAT_BITS if bits == FLOAT_BITS else policy.residual_bits
+            path = write_uniform(loaded, calibration, bits, residual_bits, Path(folder))
+            sessions[name] = OnnxSession(path, threads)  # type: ignore[index]
         if not _is_eight_bits(policy):
             sessions["this point"] = OnnxSession(exported, threads)
     seconds = _interleaved(sessions, loaded.inventory.input_shape)
     timings = tuple(_timing(name, measured) for name, measured in seconds.items())
-    instructions = _instructions()
+    instructions = integer_instructions()
     return MeasuredSpeed(
-        device=_device(), instructions=instructions, threads=threads, warm_up=WARM_UP,
+        device=cpu_name(), instructions=instructions, threads=threads, warm_up=WARM_UP,
         repetitions=len(seconds["float"]), onnxruntime_version=onnxruntime.__version__, timings=timings,
         notes=tuple(speed_notes({each.network: each.median_s for each in timings}, instructions)),
     )  # fmt: skip
@@ -104,16 +103,6 @@ def _of_fewer_bits(ratio: float) -> str:
     if ratio >= CLEARLY_SLOWER:
         told += f" What has other widths it computes in float, so this file takes {ratio:.1f} times as long as 8 bits."
     return told + " They make the packed file smaller, and are faster on the hardware that is simulated."
-
-
-def _uniform(loaded: LoadedModel, calibration: Calibration, policy: Policy, bits: int, folder: Path) -> Path:
-    """The network with one width for all, untrained: how long it takes does not depend on its numbers."""
-    layers = {layer.name: LayerBits(weights=bits, activations=bits) for layer in loaded.inventory.layers}
-    residual_bits = FLOAT_BITS if bits == FLOAT_BITS else policy.residual_bits
-    uniform = Policy(layers=layers, residual_bits=residual_bits)
-    path = folder / f"{bits}.onnx"
-    export_onnx_qdq(quantize(loaded, uniform, calibration, QuantizerChoice()), loaded.inventory, uniform, path)
-    return path
 
 
 def _is_eight_bits(policy: Policy) -> bool:
@@ -144,20 +133,3 @@ def _timing(name: NetworkName, seconds: NDArray[np.float64]) -> Timing:
     return Timing(
         network=name, median_s=median, lower_quartile_s=lower, upper_quartile_s=upper, fastest_s=float(seconds.min())
     )
-
-
-def _cpu_fact(name: str) -> str:
-    if not _CPU_FACTS.exists():
-        return ""
-    lines = _CPU_FACTS.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
-
-
-def _device() -> str:
-    return _cpu_fact("model name") or platform.processor() or platform.machine()
-
-
-def _instructions() -> tuple[str, ...]:
-    known = ("avx512_vnni", "avx_vnni", "asimddp", "i8mm")
-    flags = f"{_cpu_fact('flags')} {_cpu_fact('Features')}".split()
-    return tuple(name for name in known if name in flags)

@@ -1,0 +1,1 @@
+"""Measuring layers and networks on this machine through onnxruntime. No torch."""
