@@ -240,6 +240,40 @@ def simulate(
     simulate_model(model, architecture, target, int(weight_bits), int(activation_bits), csv, console)
 
 
+@app.command()
+def measure(
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".onnx or .safetensors")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="TOML of the target, named after the file")],
+    architecture: Architecture = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="[default: all cores]")] = None,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="images per pass")] = 1,
+    repetitions: Annotated[int, typer.Option(min=5, max=100_000, help="of each layer, within a second")] = 50,
+) -> None:
+    """Measure a network on this machine, layer by layer and whole, in float and int8; the result is a target."""
+    from bitfront.measure import MeasureRequest, measure_model  # noqa: PLC0415
+
+    measure_model(MeasureRequest(model, out, architecture, device, threads, batch, repetitions), console)
+
+
+@app.command()
+def fit(
+    target: Annotated[str, typer.Argument(help="TOML of a target, or an id (see: bitfront targets)")],
+    measurements: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="CSV, JSON, or TOML that measure wrote")
+    ],
+    model: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="the network that was measured")],
+    free: Annotated[str, typer.Option(help="parameters to fit, as a,b")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="TOML of the fitted target, named after the file")],
+    keep_apart: Annotated[float, typer.Option(min=0, max=0.99, help="share of the layers that only judges")] = 0.25,
+    architecture: Architecture = None,
+) -> None:
+    """Fit a target's free parameters to measurements, and show how well they predict what was kept apart."""
+    from bitfront.fit import fit_target  # noqa: PLC0415
+
+    fit_target(target, measurements, model, architecture, free, keep_apart, out, console)
+
+
 def parse_bits(text: str) -> tuple[int, ...]:
     """`2-8` or `2,4,8` as widths in increasing order. Raises typer.BadParameter."""
     try:

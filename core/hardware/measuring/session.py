@@ -17,6 +17,7 @@ _ERRORS = (
     runtime.Fail,
     runtime.InvalidArgument,
     runtime.InvalidGraph,
+    runtime.InvalidProtobuf,
     runtime.NotImplemented,
     runtime.RuntimeException,
 )
