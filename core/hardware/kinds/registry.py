@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from core.errors import InvalidInput
 from core.hardware.kind import Kind
-from core.hardware.kinds import bismo, bismo_stages, bitfusion, fpga_core, roofline, systolic, table
+from core.hardware.kinds import (
+    bismo,
+    bismo_stages,
+    bitfusion,
+    fpga_core,
+    kernel_wise,
+    microcontroller,
+    roofline,
+    systolic,
+    table,
+)
 from core.hardware.target import Target
 
 KINDS: dict[str, Kind] = {
@@ -14,6 +24,8 @@ KINDS: dict[str, Kind] = {
         bismo_stages.KIND,
         bitfusion.KIND,
         fpga_core.KIND,
+        kernel_wise.KIND,
+        microcontroller.KIND,
         roofline.KIND,
         systolic.KIND,
         table.KIND,
