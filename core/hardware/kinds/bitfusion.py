@@ -186,10 +186,12 @@ class BitFusion:
             "bits (in slices of 8; 16 and 32 stand for fixed point), bounds, widths per channel. Left out: filling of "
             "the array's pipeline, pooling, leakage.",
             monotone=False,
-            exceptions="Fewer bits may take more cycles: twice as many operands side by side fill whole steps of "
-            "array_rows * F inputs less well, so tiles are padded with weights that are fetched as well, and a kernel "
-            "of which a tile no longer fits leaves only smaller tiles. Energy: tiles are chosen for cycles first, and "
-            "at fewer bits the fastest tiling may fetch more often.",
+            exceptions="Fewer bits may take more cycles for two reasons. Where an operand gets narrow enough that more "
+            "of it stays in its buffer, the first fill is longer, and it is waited for in full: at most two halves of "
+            "a buffer at the DRAM's bandwidth. Where F grows, from 5 bits to 4 and from 3 to 2, weights are padded to "
+            "twice as many rows and fetched so. Energy may rise further, for tiles are chosen for cycles first: what "
+            "is fetched again while the array works costs no time, and the fastest tiling of fewer bits may fetch "
+            "more.",
             free_parameters=(
                 "clock_hz", "bandwidth_bits_per_cycle", "core_j_per_cycle", "weight_read_j_per_bit",
                 "weight_write_j_per_bit", "input_read_j_per_bit", "input_write_j_per_bit", "output_read_j_per_bit",
