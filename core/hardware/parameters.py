@@ -14,7 +14,7 @@ from core.hardware.target import Target
 class KindParameters(BaseModel):
     """Base of every kind's parameters. Units stand in the names; `sources` names the origin of each figure."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     sources: dict[str, str] = Field(default_factory=dict, description="where each parameter comes from")
 
