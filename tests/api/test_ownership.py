@@ -24,6 +24,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/datasets/{dataset_id}/files": {"files": {"file": ("a.npz", b"x")}},
     "/candidates/{candidate_id}/measurements": {"json": {"device": "phone", "latency_s": 0.1}},
     "/targets/{target_id}": TEXT,
+    "/targets/{target_id}/fit": {"json": {"model_id": str(uuid4()), "free": ["clock_hz"], "measurements": "x"}},
 }
 
 LISTS = (("/jobs", "job_id"), ("/models", "model_id"), ("/datasets", "dataset_id"), ("/targets", "target_id"))

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import update
 
 from core.figures import FIGURES
+from core.hardware.targets import load_targets
 from core.store.tables import Candidate, Task
 from tests.api.served import World, inventory, summary
 
@@ -32,7 +33,12 @@ def finished(world: World) -> str:
     found = {"metric": "hessian-trace", "weights": layers, "activations": {"input": {"4": 0.05}}, "seconds": 3.0,
              "traces": {"stem": {"mean_trace": 2.0, "standard_error": 0.1}}}  # fmt: skip
     result(world, job_id, "sensitivity", {"sensitivity": found})
-    result(world, job_id, "costs", {"tables": {"bismo-cloud": {}}})
+    result(
+        world,
+        job_id,
+        "costs",
+        {"tables": {"bismo-cloud": {"target": load_targets()["bismo-cloud"].model_dump(mode="json")}}},
+    )
     result(world, job_id, "search", {"candidates": [{"point": 0}], "strategy": "exact"})
     result(world, job_id, "report", {"on_front": {"bismo-cloud": [0]}, "provenance": {"seed": 0}})
     with world.sessions() as session, session.begin():

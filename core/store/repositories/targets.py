@@ -70,6 +70,11 @@ class TargetRepository(Repository):
         self.session.refresh(row)
         return row
 
+    def put(self, target: Target, toml: str) -> OwnTarget:
+        """Keeps a checked target, in the place of the own one of that id if there is one."""
+        known = self.named([target.id])
+        return self.replace(target.id, target, toml) if known else self.add(target, toml)
+
     def delete(self, slug: str) -> None:
         """Deletes one; jobs that were made with it keep their copy."""
         self.session.delete(self.get(slug))
