@@ -21,6 +21,7 @@ from api.routes import (
     health,
     jobs,
     measurements,
+    measuring,
     models,
     offers,
     policies,
@@ -35,6 +36,7 @@ from api.services import Example, Probe, Services
 from api.targets import FitRequest, TargetText
 from api.unread_body import CloseUnread
 from api.uploads import remove_abandoned
+from core.jobs.measuring_order import MeasuringOrder
 from core.jobs.specification import JobSpecification
 from core.settings import Settings
 from core.store.artifacts import ArtifactStore
@@ -42,7 +44,7 @@ from core.store.database import Enqueue, Sessions
 from frontend.pages import pages_router
 
 _ROUTERS = (
-    models, costs, datasets, targets, jobs, measurements, policies, reports, artifacts, bundles, offers,
+    models, measuring, costs, datasets, targets, jobs, measurements, policies, reports, artifacts, bundles, offers,
     target_figures, example, session, health,
 )  # fmt: skip
 _DESCRIPTION = "Finds how few bits each layer of a neural network needs on given hardware."
@@ -82,7 +84,7 @@ def create_app(
     app.add_middleware(Guard, settings=settings, gate=gate)
     app.add_middleware(CloseUnread)
     add_problem_handlers(app)
-    document(app, JobSpecification, NewMeasurement, TargetPreview, TargetText, FitRequest)
+    document(app, JobSpecification, MeasuringOrder, NewMeasurement, TargetPreview, TargetText, FitRequest)
     return app
 
 

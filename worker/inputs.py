@@ -87,7 +87,7 @@ def read_rows(session: Session, claim: Claim) -> TaskRows:
     dataset = _owned(session, Dataset, job.dataset_id if job else task.dataset_id, claim)
     return TaskRows(
         claim=claim,
-        specification=job.specification if job else {},
+        specification=job.specification if job else task.settings or {},
         model=model,
         dataset=dataset,
         dataset_files=_files(session, dataset),

@@ -9,12 +9,15 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import Diverged
+from core.errors import Diverged, TaskFailed
+from core.hardware.target_file import read_target_text
+from core.jobs.measuring_order import MEASURING_STAGE
 from core.store.inspection import accept_dataset, accept_model
 from core.store.leases import Claim
 from core.store.repositories.events import record
 from core.store.repositories.results import CandidateRepository
-from core.store.tables import Artifact, Candidate, Job, Json, new_id
+from core.store.repositories.targets import TargetRepository
+from core.store.tables import Artifact, Candidate, Job, Json, Task, new_id
 
 _AFTER_DIVERGENCE = "The point is as it was in its best epoch. Try a smaller learning rate, or pin more bits."
 INTERNAL_KINDS = frozenset({"trained-weights", "internal"})
@@ -37,6 +40,15 @@ def _inspected_model(session: Session, held: Claim, result: Mapping[str, Any]) -
 
 def _inspected_dataset(session: Session, held: Claim, result: Mapping[str, Any]) -> None:
     accept_dataset(session, held.task_id, result["summary"])
+
+
+def _measured_model(session: Session, held: Claim, result: Mapping[str, Any]) -> None:
+    """Keeps the target under the id that was asked for, whatever the child calls it."""
+    settings = session.scalars(select(Task.settings).where(Task.id == held.task_id)).one() or {}
+    target = read_target_text(result["toml"])
+    if target.id != settings["target_id"]:
+        raise TaskFailed("the task named its target otherwise than asked")
+    TargetRepository(session, held.owner_id).add(target, result["toml"])
 
 
 def _searched(session: Session, held: Claim, result: Mapping[str, Any]) -> None:
@@ -124,6 +136,7 @@ def _filename(name: str, candidate: Candidate | None) -> str:
 _HANDLERS: dict[str, Handler] = {
     "inspect-model": _inspected_model,
     "inspect-dataset": _inspected_dataset,
+    MEASURING_STAGE: _measured_model,
     "search": _searched,
     "evaluate": _evaluated,
     "finetune": _trained,

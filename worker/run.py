@@ -256,6 +256,10 @@ class Run:
         def end() -> None:
             try:
                 self._tools.transactions.insist(write)
+            except Fenced:
+                raise
+            except BitfrontError as error:
+                self._failed(error.as_problem())()
             except (KeyError, TypeError, ValueError, DataError, IntegrityError) as error:
                 log.exception("the output of task %s cannot be stored", self.claim.task_id)
                 what = f"the output does not fit what the stage promises: {type(error).__name__}"

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from core.jobs.measuring_order import MEASURING_STAGE
 from core.jobs.plan import POINT_STAGES, policy_in_slot
 
 _CORE = Path(__file__).resolve().parent.parent
@@ -37,6 +38,7 @@ _SOURCES: dict[str, tuple[str, ...]] = {
     "finetune": ("graph", "data", "tasks", "quantizers", "calibration", "training"),
     "export": ("graph", "data", "tasks", "quantizers", "calibration", "deploy"),
     "report": (),
+    MEASURING_STAGE: (),
 }
 _PREPARATION = tuple(
     f"post_training.{name}" for name in ("equalization", "bias_absorption", "weight_splitting", "activation_splitting")
@@ -52,7 +54,7 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
         *_PREPARATION,
         "seed",
     ),
-    "traces": ("sensitivity.budget_s", "sensitivity.samples", "seed"),
+    "traces": ("sensitivity.budget_s", "sensitivity.samples", "sensitivity.per_channel", "seed"),
     "sensitivity": ("sensitivity", "quantizer", "bits", "seed"),
     "costs": ("targets", "own_targets", "bits"),
     "search": ("targets", "own_targets", "bits", "pins", "quantizer", "search", "policies"),
@@ -62,6 +64,7 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "export": ("quantizer", "seed"),
     "report": (),
 }
+_NEVER_REUSED = frozenset({"report", MEASURING_STAGE})
 _READS_MODEL = frozenset(_SOURCES) - {"costs", "search", "report", "inspect-dataset"}
 _READS_DATASET = _READS_MODEL - {"inspect-model"} | {"inspect-dataset"}
 
@@ -104,8 +107,8 @@ def _without_inventory(model: Mapping[str, Any] | None) -> dict[str, Any] | None
 
 
 def input_key(task: TaskIdentity) -> str | None:
-    """Hex SHA-256 of the task's inputs; None for a report, which is never re-used."""
-    if task.stage == "report":
+    """Hex SHA-256 of the task's inputs; None for reports and measurements, which are never re-used."""
+    if task.stage in _NEVER_REUSED:
         return None
     upstream = dict(task.upstream)
     policy = None

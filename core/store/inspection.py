@@ -30,8 +30,9 @@ def reject_upload(session: Session, task_id: UUID, problem: Json) -> None:
 
 
 def _write_model(session: Session, task_id: UUID, **values: Any) -> None:
-    inspected = select(Task.model_id).where(Task.id == task_id).scalar_subquery()
-    overtaken = select(_Later.id).where(_Later.model_id == Model.id, _Later.id > task_id).exists()
+    inspected = select(Task.model_id).where(Task.id == task_id, Task.stage == "inspect-model").scalar_subquery()
+    later = (_Later.model_id == Model.id, _Later.stage == "inspect-model", _Later.id > task_id)
+    overtaken = select(_Later.id).where(*later).exists()
     session.execute(update(Model).where(Model.id == inspected, ~overtaken).values(**values))
 
 

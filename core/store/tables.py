@@ -160,6 +160,7 @@ class Task(_Owned, Base):
 
     `fencing_token` grows with every claim; a worker's writes carry the token it was given.
     `files` lists the outputs: name, path, kind, media_type, sha256, size_bytes.
+    `settings` are those of a task that belongs to no job.
     """
 
     __tablename__ = "tasks"
@@ -186,6 +187,7 @@ class Task(_Owned, Base):
     progress: Mapped[float] = mapped_column(server_default=text("0"))
     message: Mapped[str] = mapped_column(server_default="")
     reused: Mapped[bool] = mapped_column(server_default=text("false"))  # answered from an earlier result
+    settings: Mapped[Json | None]
     result: Mapped[Json | None]
     files: Mapped[list[Json]] = mapped_column(server_default=text("'[]'"))
     problem: Mapped[Json | None]

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from core.errors import Diverged
+from core.errors import Diverged, Unavailable
 from core.jobs.task import OutputFile, Reporter, TaskInput, TaskOutput
 from worker import protocol
 
@@ -38,6 +38,8 @@ def _result(task: TaskInput) -> tuple[dict[str, object], list[OutputFile]]:
         return {"inventory": {"layers": []}}, files
     if task.stage == "inspect-dataset":
         return {"summary": {"classes": 10}}, files
+    if task.stage == "measure-model":
+        return {"toml": _measured(task)}, files
     if task.stage == "evaluate":
         return {"measured": {"calibrated": {"report": {"accuracy": 0.5}}}}, files
     if task.stage == "finetune":
@@ -49,6 +51,21 @@ def _result(task: TaskInput) -> tuple[dict[str, object], list[OutputFile]]:
     if task.stage == "report":
         return {"on_front": {"bismo-cloud": [0]}, "read": sorted(task.upstream)}, files
     return {"stage": task.stage, "pid": os.getpid()}, files
+
+
+def _measured(task: TaskInput) -> str:
+    """A target of one row; a device "cuda" is not there, and of two images the target gets a name of its own."""
+    from core.hardware.kinds.table import TableRow  # noqa: PLC0415 - children of other tests start without it
+    from core.hardware.measurements import table_target  # noqa: PLC0415
+    from core.hardware.target_file import target_toml  # noqa: PLC0415
+
+    if task.specification["device"] == "cuda":
+        raise Unavailable("no such device")
+    rows = [TableRow(layer="conv", weight_bits=8, activation_bits=8, latency_s=1e-3)]
+    own_name = task.specification["batch"] == 2
+    return target_toml(
+        table_target(rows, target_id="lie" if own_name else task.specification["target_id"], name="Mine", source="fake")
+    )
 
 
 def _candidate(point: int) -> dict[str, object]:

@@ -72,11 +72,13 @@ def measure_network(
     device: Device = "cpu",
     whole: Mapping[Pair, Path] | None = None,
     input_shape: tuple[int, ...] = (),
+    circumstances: Sequence[str] = (),
     progress: Progress = lambda _share, _what: None,
 ) -> MeasuredNetwork:
     """Every layer at the widths that the device has kernels for, and the whole network from its ONNX files.
 
-    `whole`: files with float inputs of `input_shape` per image, by pair of widths. Unavailable where onnxruntime has no
+    `whole`: files with float inputs of `input_shape` per image, by pair of widths. `circumstances`: sentences that go
+    with the figures. Unavailable where onnxruntime has no
     such device; TaskFailed where a layer runs at no width.
     """
     check_device(device)
@@ -101,7 +103,9 @@ def measure_network(
         overhead_s=_overhead_s(plan, device),
         plan=plan,
         notes=tuple(
-            note for note in (reason, *_failures(failed), *_transposed(layers), *_instructions(device)) if note
+            note
+            for note in (reason, *_failures(failed), *_transposed(layers), *_instructions(device), *circumstances)
+            if note
         ),
     )
 

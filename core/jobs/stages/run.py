@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from core.jobs.measuring_order import MEASURING_STAGE
 from core.jobs.specification import JobSpecification
 from core.jobs.stages import (
     calibrate,
@@ -17,6 +18,7 @@ from core.jobs.stages import (
     inspect,
     inspect_upload,
     joint,
+    measure,
     report,
     search,
     sensitivity,
@@ -42,9 +44,10 @@ _STAGES: dict[str, Stage] = {
     "export": export.run,
     "report": report.run,
 }
-_UPLOAD_STAGES: dict[str, Callable[[TaskInput, Reporter], TaskOutput]] = {
+_STAGES_WITHOUT_JOB: dict[str, Callable[[TaskInput, Reporter], TaskOutput]] = {
     "inspect-model": inspect_upload.inspect_model,
     "inspect-dataset": inspect_upload.inspect_dataset,
+    MEASURING_STAGE: measure.measure_model,
 }
 
 
@@ -56,8 +59,8 @@ def run_task(task: TaskInput, reporter: Reporter) -> TaskOutput:
     task.directory.mkdir(parents=True, exist_ok=True)
     task.checkpoint_directory.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(task.threads)
-    if task.stage in _UPLOAD_STAGES:
-        output = _UPLOAD_STAGES[task.stage](task, reporter)
+    if task.stage in _STAGES_WITHOUT_JOB:
+        output = _STAGES_WITHOUT_JOB[task.stage](task, reporter)
     else:
         specification = JobSpecification.model_validate(task.specification)
         output = _STAGES[task.stage](StageInputs(task, specification), reporter)

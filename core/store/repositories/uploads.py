@@ -16,7 +16,8 @@ from core.store.repositories.repository import Page, Repository
 from core.store.tables import Dataset, DatasetFile, Job, Model, Task, new_id
 
 
-def _queue_inspection(session: Session, task: Task) -> None:
+def queue_at_once(session: Session, task: Task) -> None:
+    """Adds a task that waits for no other."""
     task.state = "queued"
     task.enqueued_at = func.now()
     session.add(task)
@@ -45,7 +46,7 @@ class ModelRepository(Repository):
         self.session.add(model)
         self.session.flush()
         task = Task(id=new_id(), owner_id=self.owner_id, model_id=model.id, stage="inspect-model")
-        _queue_inspection(self.session, task)
+        queue_at_once(self.session, task)
         return model
 
     def get(self, model_id: UUID) -> Model:
@@ -110,7 +111,7 @@ class DatasetRepository(Repository):
 
     def _inspect(self, dataset: Dataset) -> None:
         task = Task(id=new_id(), owner_id=self.owner_id, dataset_id=dataset.id, stage="inspect-dataset")
-        _queue_inspection(self.session, task)
+        queue_at_once(self.session, task)
 
     def get(self, dataset_id: UUID) -> Dataset:
         """One data set; NotFound for another owner's."""
