@@ -40,7 +40,7 @@ BOUNDS: Final = {  # colour, symbol of a point and letter in a cell, one for eac
 _UNKNOWN_BOUND: Final = ("#56b4e9", "cross", "?")
 # ColorBrewer's YlOrBr: what costs little is light
 COST_SCALE: Final = ("#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014", "#cc4c02", "#993404", "#662506")
-_DARK_COST: Final = 0.6
+_DARK_COST: Final = 0.7
 
 
 def of_bits(bits: float) -> str:

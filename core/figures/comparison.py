@@ -18,7 +18,7 @@ COLUMNS = (
     "layer", "target", "provenance", "images_per_pass", "latency_s", "share", "bound_by", "energy_j", "runs_as",
 )  # fmt: skip
 GAP = 0.05  # left free over and under a cell
-TARGET_MARGIN = 150  # pixels for the names of the targets
+TARGET_MARGIN = 160  # pixels for the names of the targets
 
 
 def bound_strips(comparison: Comparison) -> Figure:
@@ -81,15 +81,15 @@ def _layout(title: str, comparison: Comparison, *, showlegend: bool) -> dict[str
     base = layer_layout(
         title,
         names,
-        60 + 30 * count,
+        (74 if showlegend else 38) + 30 * count,
         barmode="overlay",
         showlegend=showlegend,
         yaxis=axis("", range=[0, count], tickmode="array", tickvals=[row + 0.5 for row in range(count)],
-                   ticktext=[f"{inert(each.name, 20)}<br>{each.provenance}" for each in reversed(comparison.targets)],
+                   ticktext=[f"{inert(each.name, 26)}<br>{each.provenance}" for each in reversed(comparison.targets)],
                    tickfont={"size": 10}, showgrid=False, fixedrange=True),
     )  # fmt: skip
     base["hovermode"] = "closest"
-    base["margin"] = {**base["margin"], "l": TARGET_MARGIN}
+    base["margin"] = {**base["margin"], "l": TARGET_MARGIN, "t": 44 if showlegend else 8}
     base["meta"] = {**base["meta"], "min_width": base["meta"]["min_width"] + TARGET_MARGIN}
     return base
 

@@ -35,7 +35,8 @@ def roofline(table: CostTable, weight_bits: int, activation_bits: int) -> Figure
     roof = envelope_of(table.target, weight_bits, activation_bits) or achieved_envelope(points)
     size, rate = _rate_unit([*_rates(points), roof.macs_per_s])
     traces = [_roof(points, roof, size), *(_marks(points, bound, size) for bound in bounds_in(points))]
-    base = _layout(title, table, (weight_bits, activation_bits), rate)
+    spans = [[value for trace in traces for value in trace[side]] for side in ("x", "y")]
+    base = _layout(title, table, (weight_bits, activation_bits), rate, spans)
     if _above_slope(points, roof):
         base["meta"]["note"] += "; layers above the slope keep values on chip from one layer to the next"
     return Figure(title, traces, base, COLUMNS, rows)
@@ -110,23 +111,24 @@ def _hover(point: LayerCost, words: str) -> str:
     return f"{words}<br>{rate:.3g} GMAC/s at {point.intensity:.3g} MACs per byte"
 
 
-def _layout(title: str, table: CostTable, widths: tuple[int, int], rate: str) -> dict[str, Any]:
+def _layout(
+    title: str, table: CostTable, widths: tuple[int, int], rate: str, spans: Sequence[Sequence[float]]
+) -> dict[str, Any]:
     target = table.target
     base = layout(
         inert(title, 200),
         height=420,
-        xaxis=_decades("MACs per byte of weights and activations, each moved once"),
-        yaxis=_decades(f"Achieved {rate}, {target.provenance}"),
+        xaxis=_decades("MACs per byte of weights and activations, each moved once", spans[0]),
+        yaxis=_decades(f"Achieved {rate}, {target.provenance}", spans[1]),
     )
-    base["margin"] = {**base["margin"], "t": 64}
     base["legend"] = {**base["legend"], "font": {"size": 11}}
     note = f"at {widths_words(table, *widths)}, a pass of {target.batch}; larger marks take more of the time"
     base["meta"] = {**base["meta"], "note": note, "provenance": target.provenance}
     return base
 
 
-def _decades(title: str) -> dict[str, Any]:
+def _decades(title: str, values: Sequence[float]) -> dict[str, Any]:
     """A logarithmic axis. Its labels are text: plotly's own powers write styles into the page."""
-    powers = range(-12, 13)
-    labels = [f"{10.0**power:g}" for power in powers]
-    return axis(title, type="log", tickmode="array", tickvals=[10.0**power for power in powers], ticktext=labels)
+    steps = (1, 2, 5) if max(values) < 300 * min(values) else (1,)
+    ticks = [step * 10.0**power for power in range(-15, 15) for step in steps]
+    return axis(title, type="log", tickmode="array", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])

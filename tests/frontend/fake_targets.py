@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
+from starlette.datastructures import UploadFile
 
-from api.targets import TargetAnswer, listed, shipped_answer
+from api.target_fit import fitted_target
+from api.targets import FitRequest, TargetAnswer, listed, shipped_answer
 from core.errors import BitfrontError, Conflict, NotFound
 from core.figures.cost_report import comparison_report, cost_report
 from core.graph.inventory import Inventory, Layer
 from core.hardware.cost_files import exported_table
 from core.hardware.kind import KnowsFacts
 from core.hardware.kinds.registry import KINDS, kind_of
+from core.hardware.measurements import read_measurements, table_target
 from core.hardware.target import Target
 from core.hardware.target_file import check_target_text, read_target_text, target_toml
 from core.hardware.targets import load_targets
+from core.jobs.measuring_order import MeasuringOrder
 from tests.frontend import made_up_job as made_up
 
 Json = dict[str, Any]
@@ -46,6 +50,7 @@ def layers() -> tuple[Layer, ...]:
 def add_targets(app: FastAPI) -> None:
     """The addresses that pages about hardware ask; each application has own targets of its own."""
     own: dict[str, str] = {}
+    orders: list[str] = []
 
     def find(target_id: str) -> Target:
         if target_id in own:
@@ -107,6 +112,34 @@ def add_targets(app: FastAPI) -> None:
         kind, target = kind_of(find(target_id)), find(target_id)
         known = kind.facts(target) if isinstance(kind, KnowsFacts) else ()
         return {"items": [fact.model_dump() for fact in known], "next": None}
+
+    @app.post("/targets/measurements", status_code=201)
+    async def measured(request: Request) -> Json:
+        form = await request.form()
+        file, fields = form["file"], {name: str(value) for name, value in form.items() if name != "file"}
+        assert isinstance(file, UploadFile)
+        rows = read_measurements(await file.read())
+        target = table_target(rows, target_id=fields["id"], name=fields["id"], source=fields["device"])
+        own[target.id] = target_toml(target)
+        return answer(target.id).model_dump(mode="json")
+
+    @app.post("/targets/{target_id}/fit")
+    def fitted(target_id: str, sent: FitRequest) -> Json:
+        target = fitted_target(find(target_id), layers(), sent)
+        if sent.save_as:
+            own[sent.save_as] = target_toml(target)
+        return {"target": target.model_dump(mode="json"), "toml": target_toml(target), "saved": bool(sent.save_as)}
+
+    @app.get("/models/{model_id}/measure")
+    def measuring() -> Json:
+        if not orders:
+            raise NotFound("nothing was measured")
+        return {"target_id": orders[-1], "state": "succeeded", "progress": 1.0, "message": "", "problem": None}
+
+    @app.post("/models/{model_id}/measure", status_code=202)
+    def measure(order: MeasuringOrder) -> Json:
+        orders.append(order.target_id)
+        return {"target_id": order.target_id, "state": "queued", "progress": 0.0, "message": "", "problem": None}
 
     @app.get("/models/{model_id}/costs/figures")
     def costs(target: str, weight_bits: int, activation_bits: int, layer: str | None = None) -> Json:

@@ -17,7 +17,8 @@ from tests.frontend.fake_backend import FAILED, HOSTILE, LARGE, RUNNING, SMALL
 pytestmark = pytest.mark.browser
 
 ADDRESSES = ["/ui/", "/ui/jobs/new", f"/ui/jobs/{SMALL}", f"/ui/jobs/{FAILED}", "/ui/models", "/ui/models/1",
-             "/ui/datasets", "/ui/targets", "/ui/methods", "/ui/login"]  # fmt: skip
+             "/ui/datasets", "/ui/targets", "/ui/targets/tpu-v1", "/ui/targets/new", "/ui/targets/measured",
+             "/ui/methods", "/ui/login"]  # fmt: skip
 POINT_2 = "00000000-0000-7000-8000-000000000101"
 UNIFORM_5 = "00000000-0000-7000-8000-000000000110"
 FOCUSED = """(() => {

@@ -13,6 +13,7 @@ import pytest
 from frontend.pages import STATIC, fingerprint, plotly_file
 
 PAGES = ["/ui/", "/ui/jobs/new", "/ui/jobs/1", "/ui/models", "/ui/models/1", "/ui/datasets", "/ui/targets",
+         "/ui/targets/new", "/ui/targets/measured", "/ui/targets/1", "/ui/targets/1/edit",
          "/ui/methods", "/ui/login"]  # fmt: skip
 
 

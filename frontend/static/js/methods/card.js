@@ -1,12 +1,14 @@
 // A quantization method as a person reads it: where it comes from, what it has, what it needs, what is not the paper's.
 import { facts, h } from "../dom.js";
 
-// 2, 3, 4 as "2–4"; 2, 4, 8 as they are.
+// 2, 3, 4, 8 as "2–4, 8"; 2, 4, 8 as they are.
 export function widthWords(bits) {
-  if (!bits?.length) return "";
-  const sorted = [...bits].sort((a, b) => a - b);
-  const whole = sorted.length > 2 && sorted.at(-1) - sorted[0] === sorted.length - 1;
-  return whole ? `${sorted[0]}–${sorted.at(-1)}` : sorted.join(", ");
+  const runs = [];
+  for (const width of [...(bits ?? [])].sort((a, b) => a - b)) {
+    if (runs.length && runs.at(-1).at(-1) === width - 1) runs.at(-1).push(width);
+    else runs.push([width]);
+  }
+  return runs.map((run) => (run.length > 2 ? `${run[0]}–${run.at(-1)}` : run.join(", "))).join(", ");
 }
 
 const SHARED = { tensor: "one scale per layer", channel: "one scale per channel", kernel: "channels with widths of their own" };

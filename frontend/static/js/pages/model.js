@@ -5,6 +5,7 @@ import { byId, facts, fill, h, stateChip } from "../dom.js";
 import { moment, quantity, shape } from "../format.js";
 import { repeat } from "../live.js";
 import { Comparison, Costs } from "../model/costs.js";
+import { Measuring } from "../model/measuring.js";
 import { guarded, problemNotice } from "../notices.js";
 import { Table } from "../table.js";
 
@@ -50,10 +51,15 @@ function show(model) {
 
 // Under the layers: what they cost.
 async function costs(model) {
-  const places = ["costs", "comparison"].map((id) => h("section", { class: "panel", id }));
+  const places = ["costs", "comparison", "measuring"].map((id) => h("section", { class: "panel stack", id }));
   byId("thing").append(...places);
-  const { items } = await get("/targets");
-  await guarded(() => { new Costs(places[0], model, items); new Comparison(places[1], model, items); }, places[0]);
+  const draw = async () => {
+    const { items } = await get("/targets");
+    new Costs(places[0], model, items);
+    new Comparison(places[1], model, items);
+  };
+  await guarded(draw, places[0]);
+  new Measuring(places[2], model, draw);
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 

@@ -34,7 +34,7 @@ class TargetEdit {
     this.saveButton = h("button", { type: "button", class: "primary", onclick: () => this.save() }, id ? "Save" : "Save as a new target");
     fill(byId("edit"), h("div", { class: "with-side wide-side" },
       h("div", { class: "stack" },
-        h("section", { class: "panel", "aria-label": "Description" },
+        h("section", { class: "panel stack", "aria-label": "Description" },
           h("header", { class: "panel-head" }, h("h2", {}, "Description (TOML)"), id ? null : this.start()),
           place, this.state, this.problem,
           h("div", { class: "controls" }, this.saveButton,

@@ -36,24 +36,28 @@ export function fitWords(fit) {
   return `${fit.parameters.length} ${fit.parameters.length === 1 ? "parameter" : "parameters"}, ${parts.filter(Boolean).join(", ") || "no rows given"}`;
 }
 
-export const share = (value) => `${digits(100 * value, 2)} %`;
+export const share = (value) => (value < 1e-4 ? "less than 0.01 %" : `${digits(100 * value, 2)} %`);
 
 export function residual(row) {
   const value = row.predicted / row.given - 1;
-  return `${value < 0 ? "−" : "+"}${digits(100 * Math.abs(value), 2)} %`;
+  const shown = 100 * Math.abs(value);
+  return `${shown < 0.005 ? "" : value < 0 ? "−" : "+"}${shown < 10 ? shown.toFixed(2) : digits(shown, 3)} %`;
 }
 
 export const figureOf = (row, value) => quantity(row.quantity === "energy_j" ? "energy" : "latency", value);
 
 // A parameter's value for people: numbers with few digits, lists in a line, records as a small table.
 export function valueOf(value) {
-  if (isNumber(value)) return Number.isInteger(value) && Math.abs(value) < 1e6 ? value.toLocaleString("en") : digits(value, 4);
+  if (isNumber(value)) return isWhole(value) ? Math.round(value).toLocaleString("en") : digits(value, 4);
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value) && value.length && value.every((one) => one && typeof one === "object" && !Array.isArray(one))) return records(value);
   if (Array.isArray(value)) return value.map((one) => (typeof one === "object" ? JSON.stringify(one) : String(one))).join(", ");
   if (value && typeof value === "object") return Object.entries(value).map(([name, one]) => h("div", {}, h("code", {}, name), " ", valueOf(one)));
   return value === null || value === undefined ? "–" : String(value);
 }
+
+// A fit leaves whole numbers a little beside themselves.
+const isWhole = (value) => Math.abs(value) < 1e10 && Math.abs(value - Math.round(value)) <= 1e-9 * Math.abs(value);
 
 function records(rows) {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
