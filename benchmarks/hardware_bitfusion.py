@@ -39,6 +39,10 @@ PUBLISHED = {
     "LeNet-5": Published(410_352, 185_040, 43_870_208, 25_444_352, 1.141),
     "VGG-7": Published(2_822_491, 1_790_299, 305_987_584, 235_929_600, 9.249),
     "RNN": Published(394_583, 263_511, 71_565_312, 4_194_304, 1.257),
+    "SVHN": Published(1_317_523, 537_171, 134_445_056, 118_505_472, 4.220),
+    "CIFAR10": Published(3_293_704, 1_522_120, 379_129_856, 253_247_488, 11.59),
+    "RESNET-18": Published(49_079_982, 9_541_294, 5_835_456_512, 3_236_954_112, 169.7),
+    "LSTM": Published(337_175, 231_383, 62_836_736, 1_900_544, 1.080),
 }
 
 # HAQ, Tables 4 and 5, MobileNet-V1 at uniform (weights, activations): milliseconds and millijoules of one image.
@@ -61,7 +65,7 @@ def energy_mj(target: Target, counters: Counters) -> float:
 
 
 def published() -> list[Figure]:
-    """The four networks, counter by counter."""
+    """The eight networks, counter by counter."""
     target = load_targets()["bitfusion-eyeriss"]
     figures = []
     for name, given in PUBLISHED.items():

@@ -200,7 +200,7 @@ class _Search:
         )
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _fewest_cycles(layer: Convolution, array: FusionArray, pairs: tuple[tuple[int, int], ...]) -> tuple[Counters, ...]:
     search = _Search(layer, array)
     return tuple(search.fewest_cycles(w, a) for w, a in pairs)
