@@ -3,7 +3,8 @@
 https://github.com/hsharma35/bitfusion, `bitfusion/src/benchmarks/benchmarks.py`: the networks that its sweep runs
 (AlexNet and ResNet-18 twice as wide, after Mishra et al., WRPN). Output sizes after pooling are those that its results
 imply (`results/bitfusion-eyeriss-sim-sweep.csv`): 28 and 14 pixels per side behind AlexNet's first two, and 6 behind
-its third (27 and 13 in the results at 4096 bits a cycle). ResNet-18 there has 1 x 1 in place of half of its 3 x 3 kernels, no shortcuts and no classifier.
+its third (27 and 13 in the results at 4096 bits a cycle). ResNet-18 there has 1 x 1 in place of half of its 3 x 3
+kernels, no shortcuts and no classifier.
 """
 
 from __future__ import annotations
