@@ -49,9 +49,10 @@ def measure_model(request: MeasureRequest, console: Console) -> None:
     loaded = load_model(request.model, request.architecture)
     inventory = loaded.inventory
     with TemporaryDirectory() as folder, console.status("measuring …") as status:
-        files = write_float_and_int8(loaded, Path(folder))
+        files, why_not = write_float_and_int8(loaded, Path(folder))
         measured = measure_network(
             inventory.layers, plan, device=device, whole=files, input_shape=inventory.input_shape,
+            circumstances=why_not,
             progress=lambda share, what: status.update(f"measuring {share:4.0%} {what}"),
         )  # fmt: skip
     digest = hashlib.sha256(request.model.read_bytes()).hexdigest()[:16]

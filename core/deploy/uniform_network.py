@@ -9,6 +9,7 @@ import torch
 from core.calibration.calibration import Calibration, calibrate
 from core.calibration.quantize import quantize
 from core.deploy.onnx_qdq import export_onnx_qdq
+from core.errors import UnsupportedModel
 from core.graph.loaded_model import LoadedModel
 from core.jobs.specification import QuantizerChoice
 from core.policy import FLOAT_BITS, LayerBits, Policy
@@ -25,8 +26,15 @@ def write_uniform(loaded: LoadedModel, calibration: Calibration, bits: int, resi
     return path
 
 
-def write_float_and_int8(loaded: LoadedModel, folder: Path) -> dict[tuple[int, int], Path]:
-    """Files at 32/32 and at 8/8, joins too, calibrated on noise; float inputs of the inventory's shape."""
+def write_float_and_int8(loaded: LoadedModel, folder: Path) -> tuple[dict[tuple[int, int], Path], list[str]]:
+    """Files at 32/32 and at 8/8, joins too, calibrated on noise; float inputs of the inventory's shape.
+
+    Where the network cannot be written: no files, and the reason. Its layers can be measured all the same.
+    """
     noise = torch.randn((2, *loaded.inventory.input_shape), generator=torch.Generator().manual_seed(0))
-    calibration = calibrate(loaded, [noise], observer="min-max")
-    return {(bits, bits): write_uniform(loaded, calibration, bits, bits, folder) for bits in (FLOAT_BITS, EIGHT_BITS)}
+    try:
+        calibration = calibrate(loaded, [noise], observer="min-max")
+        widths = (FLOAT_BITS, EIGHT_BITS)
+        return {(bits, bits): write_uniform(loaded, calibration, bits, bits, folder) for bits in widths}, []
+    except UnsupportedModel as error:
+        return {}, [f"The network as a whole was not measured: {error.message}."]

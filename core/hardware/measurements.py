@@ -28,16 +28,16 @@ from core.hardware.target import Measured, Support, Target
 MAX_BYTES = 8_000_000
 MAX_COLUMNS = 40
 WHOLE_NETWORK = "*"
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_JOULES = {"j": 1.0, "mj": 1e-3, "uj": 1e-6, "nj": 1e-9, "pj": 1e-12}
+_SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}  # in one: dividing by them leaves no digits of its own
+_JOULES = {"j": 1.0, "mj": 1e3, "uj": 1e6, "nj": 1e9, "pj": 1e12}
 _UNITS = {"latency": _SECONDS, "spread": _SECONDS, "energy": _JOULES}
 _PLAIN = ("layer", "shape", "weight_bits", "activation_bits")
 COLUMNS: dict[str, tuple[str, float]] = {
     **{name: (name, 1.0) for name in _PLAIN},
     **{
-        f"{quantity}_{unit}": (f"{quantity}_{'j' if quantity == 'energy' else 's'}", factor)
+        f"{quantity}_{unit}": (f"{quantity}_{'j' if quantity == 'energy' else 's'}", in_one)
         for quantity, units in _UNITS.items()
-        for unit, factor in units.items()
+        for unit, in_one in units.items()
     },
 }
 _FITTING = "layer and/or shape, weight_bits, activation_bits, latency_s (or _ms, _us, _ns), energy_j (or _mj, _uj, ...)"
@@ -214,10 +214,10 @@ def _row(line: int, record: Mapping[str, Any]) -> TableRow:
     _check_no_twin(line, list(record))
     fields = {}
     for name, value in record.items():
-        field, factor = COLUMNS[name]
+        field, in_one = COLUMNS[name]
         if value is not None:
             fields[field] = (
-                _text(line, name, value) if name in ("layer", "shape") else _number(line, name, value, factor)
+                _text(line, name, value) if name in ("layer", "shape") else _number(line, name, value, in_one)
             )
     missing = [name for name in ("weight_bits", "activation_bits", "latency_s") if name not in fields]
     if missing:
@@ -236,16 +236,16 @@ def _text(line: int, name: str, value: Any) -> str:
     return value
 
 
-def _number(line: int, name: str, value: Any, factor: float) -> float | int:
+def _number(line: int, name: str, value: Any, in_one: float) -> float | int:
     if name.endswith("_bits"):
         return _width(line, name, value)
     number = _float(line, name, value)
     positive = number >= 0 if name.startswith("spread") else number > 0
     if not positive or not math.isfinite(number):
         _refuse(line, f"{name} is {value!r:.40}", "give a finite number larger than zero, or leave the row out")
-    if number > 0 and number * factor == 0:
+    if number > 0 and number / in_one == 0:
         _refuse(line, f"{name} is {value!r:.40}, too small a number", "check the unit")
-    return number * factor
+    return number / in_one
 
 
 def _float(line: int, name: str, value: Any) -> float:

@@ -36,6 +36,11 @@ def test_units_in_the_names_become_seconds_and_joules() -> None:
     assert row.spread_s == pytest.approx(5e-10)
 
 
+def test_a_unit_adds_no_digits() -> None:
+    (row,) = read_measurements(csv_of("first,8,8,0.31"))
+    assert repr(row.latency_s) == "0.00031"
+
+
 def test_csv_and_json_say_the_same() -> None:
     shape = signature(LAYERS[0])
     record = {"layer": "first", "shape": shape, "weight_bits": 4, "activation_bits": 8, "latency_s": 0.25}

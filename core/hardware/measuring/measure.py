@@ -96,7 +96,7 @@ def measure_network(
     return MeasuredNetwork(
         layers=tuple(layers),
         by_shape=by_shape,
-        whole=_measure_whole(files, input_shape, plan, device, counter) if files else None,
+        whole=_measure_whole(files, input_shape, plan, device, counter, failed) if files else None,
         device=_device_name(device, counter),
         clock_hz=_clock_hz(device, counter),
         energy_from=counter.name if counter is not None else "",
@@ -127,11 +127,16 @@ def _measure_layer(
 
 def _measure_whole(
     files: Mapping[Pair, Path], input_shape: tuple[int, ...], plan: MeasuringPlan, device: Device,
-    counter: EnergyCounter | None,
-) -> Measurement:  # fmt: skip
+    counter: EnergyCounter | None, failed: dict[Pair, str],
+) -> Measurement | None:  # fmt: skip
     images = np.random.default_rng(0).standard_normal((plan.batch, *input_shape)).astype(np.float32)
-    sessions = {pair: BoundSession(path, images, plan.threads, device) for pair, path in files.items()}
-    return _measured(sessions, plan, counter)
+    sessions = {}
+    for pair, path in files.items():
+        try:
+            sessions[pair] = BoundSession(path, images, plan.threads, device)
+        except TaskFailed as error:
+            failed[pair] = f"the whole network: {error.message}"
+    return _measured(sessions, plan, counter) if sessions else None
 
 
 def _measured(sessions: Mapping[Pair, BoundSession], plan: MeasuringPlan, counter: EnergyCounter | None) -> Measurement:

@@ -55,13 +55,18 @@ def _rows(measured: MeasuredNetwork) -> list[TableRow]:
             shape=shape,
             weight_bits=pair[0],
             activation_bits=pair[1],
-            latency_s=timing.median_s,
-            spread_s=timing.spread_s,
-            energy_j=each.energy_j.get(pair),
+            latency_s=_rounded(timing.median_s),
+            spread_s=_rounded(timing.spread_s),
+            energy_j=_rounded(each.energy_j[pair]) if pair in each.energy_j else None,
         )
         for shape, each in measured.by_shape.items()
         for pair, timing in sorted(each.timings.items())
     ]
+
+
+def _rounded(value: float) -> float:
+    """To the digits that a measurement can have."""
+    return float(f"{value:.6g}")
 
 
 def _fewest_repetitions(measured: MeasuredNetwork) -> int:

@@ -23,9 +23,10 @@ def measure_model(task: TaskInput, reporter: Reporter) -> TaskOutput:
     reporter.progress(0.0, "reading the file")
     loaded = load_model(task.model.path, task.model.architecture)
     plan = MeasuringPlan(threads=order.threads or task.threads, batch=order.batch, repetitions=order.repetitions)
+    files, why_not = write_float_and_int8(loaded, task.directory)
     measured = measure_network(
-        loaded.inventory.layers, plan, device=order.device, whole=write_float_and_int8(loaded, task.directory),
-        input_shape=loaded.inventory.input_shape, circumstances=[NOTE],
+        loaded.inventory.layers, plan, device=order.device, whole=files,
+        input_shape=loaded.inventory.input_shape, circumstances=[NOTE, *why_not],
         progress=lambda share, what: reporter.progress(0.05 + 0.9 * share, what),
     )  # fmt: skip
     versions = {"model": f"{task.model.filename}, sha256 {task.model.sha256[:16]}"}
