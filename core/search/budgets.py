@@ -13,7 +13,7 @@ import numpy as np
 from core.search.highs import solve
 from core.search.infeasible import infeasible
 from core.search.problem import SearchProblem
-from core.search.programme import Choice, Limit
+from core.search.programme import Choice
 
 
 def budgets(problem: SearchProblem) -> list[int]:
@@ -58,7 +58,7 @@ def cheapest(problem: SearchProblem) -> Choice:
 
 
 def _cost_of_least_loss(problem: SearchProblem) -> int:
-    """Of the choices within every constraint that lose least, the least cost on the axis."""
+    """The cost on the axis of a choice within every constraint that loses least; of equals, about the cheapest."""
     axis, programme = problem.counted[problem.axis].values, problem.programme
     found = programme.cheapest(programme.layer_loss)
     if not programme.holds(found, problem.limits):
@@ -66,6 +66,4 @@ def _cost_of_least_loss(problem: SearchProblem) -> int:
         if solved is None:
             raise infeasible(problem)
         found = solved.choice
-    least = Limit("loss", programme.layer_loss, programme.objective(found))
-    solved = solve(programme, axis, (*problem.limits, least))
-    return programme.total(axis, found if solved is None else solved.choice)
+    return programme.total(axis, found)
