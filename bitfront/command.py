@@ -22,7 +22,8 @@ app = typer.Typer(
 console = Console()
 
 Targets = Annotated[
-    list[str], typer.Option("--target", help="hardware; may be given several times (see: bitfront targets)")
+    list[str],
+    typer.Option("--target", help="hardware, or a TOML file of your own; may be given several times"),
 ]
 Architecture = Annotated[
     str | None, typer.Option(help="for .safetensors: the named architecture (see: bitfront methods)")
@@ -152,6 +153,7 @@ def submit(
     policy: Annotated[
         list[str], typer.Option(help="file with a policy to evaluate beside the front, as for quantize")
     ] = [],  # noqa: B006
+    target: Targets = [],  # noqa: B006
     wait: Annotated[bool, typer.Option("--wait", help="until the job has ended; status 1 if it failed")] = False,
     server: Server = None,
 ) -> None:
@@ -160,7 +162,7 @@ def submit(
     from bitfront.client import connect  # noqa: PLC0415
     from bitfront.data_files import data_files  # noqa: PLC0415
 
-    given = sending.Submission(job, model, data_files(data), architecture, preprocessing, policy)
+    given = sending.Submission(job, model, data_files(data), architecture, preprocessing, policy, target)
     with connect(server) as client:
         made = sending.submit(client, given)
         console.print(f"Job {made['id']}: {client.address}/ui/jobs/{made['id']}", markup=False, soft_wrap=True)
@@ -198,14 +200,19 @@ def bundle(
 
 
 @app.command()
-def targets() -> None:
-    """List the hardware that can be searched for."""
-    from core.hardware.targets import load_targets  # noqa: PLC0415
+def targets(
+    name: Annotated[
+        str | None, typer.Argument(help="an id, or a TOML file of your own, which is checked: all there is to know")
+    ] = None,
+    toml: Annotated[bool, typer.Option("--toml", help="its TOML, to start your own from")] = False,
+) -> None:
+    """List the hardware that can be searched for; or describe one target, and check one of your own."""
+    from bitfront.targets import print_target, print_targets  # noqa: PLC0415
 
-    table = Table("id", "name", "figures", "batch", "description", title="Targets")
-    for target in load_targets().values():
-        table.add_row(target.id, target.name, target.provenance, str(target.batch), target.description)
-    console.print(table)
+    if name is None:
+        print_targets(console)
+    else:
+        print_target(name, console, toml=toml)
 
 
 @app.command()
@@ -226,18 +233,28 @@ def methods(
 @app.command()
 def simulate(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
-    target: Annotated[str, typer.Option(help="see: bitfront targets")],
-    bits: Annotated[str, typer.Option(help="weights/activations of every layer")] = "8/8",
+    target: Targets,
+    bits: Annotated[str, typer.Option(help="weights/activations of every layer, for what is printed")] = "8/8",
     architecture: Architecture = None,
-    csv: Annotated[Path | None, typer.Option(help="write the table of all widths, layers x bits x bits, here")] = None,
+    weight_bits: Annotated[str, typer.Option(help="widths of the files' tables, such as 1-8 or 2,4,8")] = "1-8",
+    activation_bits: Annotated[str, typer.Option(help="the same for activations")] = "1-8",
+    csv: Annotated[Path | None, typer.Option(help="write the table, layers x bits x bits, here")] = None,
+    json: Annotated[Path | None, typer.Option(help="the same with units and the whole target")] = None,
+    npy: Annotated[Path | None, typer.Option(help="latency in seconds as an array, described beside it")] = None,
+    npz: Annotated[Path | None, typer.Option(help="every array of the table, described")] = None,
+    haq: Annotated[Path | None, typer.Option(help="HAQ's own layout: clock cycles as .npy, 1 to 8 bits")] = None,
 ) -> None:
-    """What a network costs on a target, layer by layer."""
-    from bitfront.simulate import simulate_model  # noqa: PLC0415
+    """What a network costs on a target, layer by layer, or on several; and its tables as files."""
+    from bitfront.simulate import SimulateRequest, simulate_model  # noqa: PLC0415
 
-    weight_bits, _, activation_bits = bits.partition("/")
-    if not (weight_bits.isdigit() and activation_bits.isdigit()):
+    weights, _, activations = bits.partition("/")
+    if not (weights.isdigit() and activations.isdigit() and len(bits) < 8):
         raise typer.BadParameter(f"{bits!r} is not of the form 4/4", param_hint="--bits")
-    simulate_model(model, architecture, target, int(weight_bits), int(activation_bits), csv, console)
+    given = {"csv": csv, "json": json, "npy": npy, "npz": npz, "haq": haq}
+    files = {form: path for form, path in given.items() if path is not None}
+    printed = int(weights), int(activations)
+    request = SimulateRequest(model, target, printed, files, weight_bits, activation_bits, architecture)
+    simulate_model(request, console)
 
 
 @app.command()
@@ -292,7 +309,9 @@ def main() -> None:
         console.print(f"[bold red]{error.code}[/]: ", end="")
         console.print(error.message, markup=False, highlight=False)
         for fault in error.detail.get("errors", [])[1:]:
-            console.print(f"  {fault['path']}: {fault['message']}", markup=False, highlight=False)
+            line = f"line {fault['line']}: " if fault.get("line") else ""
+            hint = f" ({fault['hint']})" if fault.get("hint") else ""
+            console.print(f"  {line}{fault['path']}: {fault['message']}{hint}", markup=False, highlight=False)
         if error.hint:
             console.print(f"What to do: {error.hint}", markup=False, highlight=False)
         sys.exit(1)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bitfront.measure import id_of
+from bitfront.own_targets import named_target
 from core.errors import InvalidInput
 from core.graph.load import load_model
 from core.hardware.fit import fit
@@ -17,7 +18,7 @@ from core.hardware.observations import observations
 from core.hardware.parameters import read_parameters
 from core.hardware.target import Fit, FittedRow, Target
 from core.hardware.target_file import target_toml
-from core.hardware.targets import load_targets, read_target
+from core.hardware.targets import read_target
 
 _SHOWN = {"latency_s": ("µs", 1e6), "energy_j": ("µJ", 1e6)}
 
@@ -34,7 +35,7 @@ def fit_target(
 ) -> None:
     """Prints every row, given and predicted, and writes the fitted target to `out`."""
     target_id = id_of(out)
-    target = read_named(target_name)
+    target = named_target(target_name)
     rows = rows_of(measurements)
     layers = load_model(model, architecture).inventory.layers
     names = [name.strip() for name in free.split(",") if name.strip()]
@@ -44,15 +45,6 @@ def fit_target(
     if fitted.fit is not None:
         _show(target, fitted, fitted.fit, console)
     console.print(f"Target {fitted.id!r}, {fitted.provenance}: {out}", markup=False, soft_wrap=True)
-
-
-def read_named(name: str) -> Target:
-    """A target's TOML file, or one that ships, by its id."""
-    if name in load_targets():
-        return load_targets()[name]
-    if not Path(name).is_file():
-        raise InvalidInput(f"there is no target {name!r}", hint=f"a TOML file, or one of {', '.join(load_targets())}")
-    return read_target(Path(name))
 
 
 def rows_of(path: Path) -> tuple[TableRow, ...]:

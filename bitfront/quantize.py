@@ -19,6 +19,7 @@ from bitfront.job_body import check, completed, method_words, read_job_file
 from bitfront.local_bundles import write_bundles
 from bitfront.local_run import LocalRun
 from bitfront.own_policies import read_policies, with_policies
+from bitfront.own_targets import with_files
 from core.data.preprocessing import Preprocessing
 from core.errors import Conflict, InvalidSpecification
 from core.graph.inventory import Inventory
@@ -125,8 +126,7 @@ def _specification(request: QuantizeRequest, model: ModelInput) -> JobSpecificat
     body = {} if request.job is None else read_job_file(request.job)
     for part, values in _typed_parts(request).items():
         body[part] = {**(body.get(part) or {}), **values}
-    if request.targets:
-        body["targets"] = request.targets
+    body = with_files(body, request.targets)
     _check_images(request, body)
     if request.epochs == 0:
         body["training"] = None

@@ -14,6 +14,7 @@ from rich.console import Console
 from bitfront.client import Client, Json
 from bitfront.data_files import DataFile, sha256_of
 from bitfront.job_body import read_job_file
+from bitfront.own_targets import with_files
 from core.errors import InvalidSpecification, NotFound, TaskFailed
 
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
@@ -30,11 +31,12 @@ class Submission:
     architecture: str | None = None
     preprocessing: Path | None = None
     policies: Sequence[str] = field(default_factory=list)
+    targets: Sequence[str] = field(default_factory=list)
 
 
 def submit(client: Client, given: Submission) -> Json:
     """The job as the service has it."""
-    body = read_job_file(given.job)
+    body = with_files(read_job_file(given.job), given.targets)
     preprocessing = None if given.preprocessing is None else _json_text(given.preprocessing)
     if given.model is not None:
         body["model_id"] = _model(client, given.model, given.architecture, preprocessing)
