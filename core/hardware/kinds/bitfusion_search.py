@@ -200,10 +200,14 @@ class _Search:
         )
 
 
-@lru_cache(maxsize=512)
-def _fewest_cycles(layer: Convolution, array: FusionArray, pairs: tuple[tuple[int, int], ...]) -> tuple[Counters, ...]:
-    search = _Search(layer, array)
-    return tuple(search.fewest_cycles(w, a) for w, a in pairs)
+@lru_cache(maxsize=1)  # pairs of one layer are asked for one after another
+def _search(layer: Convolution, array: FusionArray) -> _Search:
+    return _Search(layer, array)
+
+
+@lru_cache(maxsize=1 << 15)
+def _fewest_cycles(layer: Convolution, array: FusionArray, w: int, a: int) -> Counters:
+    return _search(layer, array).fewest_cycles(w, a)
 
 
 def count(
@@ -214,7 +218,9 @@ def count(
     activation_bits: Sequence[int],
 ) -> Counters:
     """Counters [W, A] of one layer at every pair of widths."""
-    pairs = tuple((w, a) for w in weight_bits for a in activation_bits)
-    chosen = [tied.at(int(np.argmin(tied.energy_j(energies)))) for tied in _fewest_cycles(layer, array, pairs)]
-    columns = len(activation_bits)
-    return stacked([stacked(chosen[start : start + columns]) for start in range(0, len(chosen), columns)])
+
+    def best(w: int, a: int) -> Counters:
+        tied = _fewest_cycles(layer, array, w, a)
+        return tied.at(int(np.argmin(tied.energy_j(energies))))
+
+    return stacked([stacked([best(w, a) for a in activation_bits]) for w in weight_bits])
