@@ -115,10 +115,10 @@ def add_targets(app: FastAPI) -> None:
 
     @app.post("/targets/measurements", status_code=201)
     async def measured(request: Request) -> Json:
-        form = await request.form()
-        file, fields = form["file"], {name: str(value) for name, value in form.items() if name != "file"}
-        assert isinstance(file, UploadFile)
-        rows = read_measurements(await file.read())
+        async with request.form() as form:
+            file, fields = form["file"], {name: str(value) for name, value in form.items() if name != "file"}
+            assert isinstance(file, UploadFile)
+            rows = read_measurements(await file.read())
         target = table_target(rows, target_id=fields["id"], name=fields["id"], source=fields["device"])
         own[target.id] = target_toml(target)
         return answer(target.id).model_dump(mode="json")
