@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def bit_maps() -> list[Figure]:
 
 def mobilenet() -> tuple[Programme, dict[str, np.ndarray]]:
     """53 layers, 49 pairs, losses that fall by four with each bit; costs as integers."""
-    layers, targets = mobilenet_v2(), load_targets()
+    layers, targets = mobilenet_v2(), {name: load_targets()[name] for name in ("bismo-cloud", "bismo-edge")}
     rng = np.random.default_rng(0)
     losses = [
         np.exp(rng.normal(0, 1.5, (53, 1))) * 4.0 ** -np.array(BITS) * rng.uniform(0.8, 1.2, (53, 7)) for _ in range(2)
@@ -62,13 +63,51 @@ def speed() -> list[Figure]:
     three_s = best_seconds(lambda: optimum(problem, limits), repeats=1)
     return [
         Figure("one constraint, 53 layers x 49 pairs", f"{one_s:.2f} s", "under 2 s", one_s < 2),
-        Figure("three constraints", f"{three_s:.2f} s", "under 30 s", three_s < 30),
+        Figure("three constraints", f"{three_s:.2f} s", "under 1 s", three_s < 1),
     ]
+
+
+def made_up(layers: int, weight_widths: int, activation_widths: int) -> tuple[Programme, tuple[Limit, ...]]:
+    """Layers of random sizes; a latency of half, a size of six tenths of the widest."""
+    rng = np.random.default_rng(0)
+    losses = [
+        np.exp(rng.normal(0, 1.5, (layers, 1)))
+        * 4.0 ** -np.arange(2, 2 + widths)
+        * rng.uniform(0.8, 1.2, (layers, widths))
+        for widths in (weight_widths, activation_widths)
+    ]
+    w, a = np.arange(2, 2 + weight_widths)[:, None], np.arange(2, 2 + activation_widths)
+    shape = (layers, weight_widths, activation_widths)
+    latency = rng.integers(100, 100_000, (layers, 1, 1)) * w * a + rng.integers(0, 1000, shape)
+    size = np.broadcast_to(rng.integers(100, 10_000, (layers, 1, 1)) * w, shape)
+    groups = tuple((position,) for position in range(layers))
+    limits = tuple(
+        Limit(name, costs, int(costs[:, -1, -1].sum() * share))
+        for name, costs, share in (("latency", latency, 0.5), ("size", size, 0.6))
+    )
+    return programme(*losses, groups, np.ones(shape, dtype=bool)), limits
+
+
+def large() -> list[Figure]:
+    """Processor seconds and the gap of large programmes under two constraints."""
+    figures = []
+    for name, sizes, goal_s in (
+        ("1,000 layers x 49 pairs", (1000, 7, 7), 10),
+        ("5,000 kernel groups", (5000, 7, 1), 60),
+    ):
+        problem, limits = made_up(*sizes)
+        started = time.process_time()
+        found = optimum(problem, limits)
+        seconds = time.process_time() - started
+        gap = "no answer" if found is None else f"gap {(found.objective - found.bound) / found.objective:.2e}"
+        met = found is not None and seconds < goal_s
+        figures.append(Figure(f"{name}, two constraints", f"{seconds:.1f} s, {gap}", f"under {goal_s} s", met))
+    return figures
 
 
 def main() -> int:
     """All figures."""
-    return show("Exact search, ResNet-18 of HAWQ-V3 and MobileNet-V2", bit_maps() + speed())
+    return show("Exact search, ResNet-18 of HAWQ-V3 and MobileNet-V2", bit_maps() + speed() + large())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from core.hardware.kind import FloatArray, IntArray
 from core.search.programme import Choice, Limit, Programme
 
 MAX_STATES = 200_000
-MAX_STATES_SEVERAL_LIMITS = 20_000  # beyond it, giving up early is quicker than going on
+MAX_STATES_SEVERAL_LIMITS = 5_000  # beyond it, giving up early is quicker than going on
 MAX_PRODUCT = 20_000_000
 CHAMPIONS = 256  # states of least loss that others are compared to; comparing fewer keeps more states, no more
 CHAMPION_BLOCK = 64

@@ -4,7 +4,8 @@ Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization", ICML 2021, https://ar
 Dong et al., "HAWQ-V2", NeurIPS 2020, https://arxiv.org/abs/1911.03852 (loss as a sum over layers)
 
 For each budget on the axis: the least predicted loss within it and within every constraint. Of equally good policies
-the one that costs least on the axis is taken, and of these always the same one. What differs from HAWQ-V3: any widths
+the one that costs least on the axis is taken, and of these always the same one; where only the solver's bound proves
+a point, equal weight widths of single layers are looked at. What differs from HAWQ-V3: any widths
 and pairs instead of 4 and 8, activations with a loss of their own, several constraints at once, and a certificate (its
 solver stops at a time limit).
 """
@@ -19,6 +20,7 @@ from itertools import pairwise
 import numpy as np
 import scipy
 
+from core.search.core_pairs import solve_over_core
 from core.search.enumeration import prove
 from core.search.highs import Relaxation, solve
 from core.search.infeasible import infeasible
@@ -29,6 +31,7 @@ from core.search.result import Certificate, ProposedPoint, SearchResult
 from core.search.strategy import Progress, SearchRun, StrategyCard
 
 SOLVER = f"HiGHS in scipy {scipy.__version__}, gap 0"
+TIME_LIMIT_S = 60.0  # of one solve; what is not proved by then has a stated gap
 EXTRA_SOLVES = 2  # per point, to fill gaps where neighbouring budgets have one optimum
 
 
@@ -44,16 +47,18 @@ class Optimum:
     states: int | None
 
 
-def optimum(programme: Programme, limits: tuple[Limit, ...]) -> Optimum | None:
+def optimum(programme: Programme, limits: tuple[Limit, ...], time_limit_s: float = TIME_LIMIT_S) -> Optimum | None:
     """The least loss within all limits, of which the first is the budget on the axis; None where there is nothing."""
     axis = limits[0]
-    found = solve(programme, programme.layer_loss, limits)
+    multipliers = Relaxation(programme, programme.layer_loss, limits).multipliers()
+    if multipliers is None:
+        return None
+    found = solve_over_core(programme, limits, multipliers, time_limit_s)
     if found is None:
         return None
-    multipliers = Relaxation(programme, programme.layer_loss, limits).multipliers()
-    proof = None if multipliers is None else prove(programme, limits, multipliers, found.choice)
+    proof = prove(programme, limits, multipliers, found.choice)
     if proof is None:
-        choice = _cheapest_of_equals(programme, limits, found.choice)
+        choice = _exchanged(programme, limits, found.choice)
         bound, states = found.bound, None
     else:
         choice, bound, states = proof.choice, programme.objective(proof.choice), proof.states
@@ -61,11 +66,18 @@ def optimum(programme: Programme, limits: tuple[Limit, ...]) -> Optimum | None:
     return Optimum(choice, axis.bound, programme.total(axis.costs, choice), objective, bound, states)
 
 
-def _cheapest_of_equals(programme: Programme, limits: tuple[Limit, ...], found: Choice) -> Choice:
-    """The least cost on the axis at the loss that was found."""
-    least_loss = Limit("loss", programme.layer_loss, programme.objective(found))
-    cheapest = solve(programme, limits[0].costs, (*limits, least_loss))
-    return found if cheapest is None else cheapest.choice
+def _exchanged(programme: Programme, limits: tuple[Limit, ...], found: Choice) -> Choice:
+    """The choice with single weight widths exchanged for others of equal loss that cost less on the axis."""
+    w, axis = found.w.copy(), limits[0].costs
+    for layer, a in enumerate(found.a.tolist()):
+        for other in np.flatnonzero(programme.allowed[layer, :, a]).tolist():
+            equal = programme.layer_loss[layer, other, a] == programme.layer_loss[layer, w[layer], a]
+            trial = w.copy()
+            trial[layer] = other
+            cheaper = equal and axis[layer, other, a] < axis[layer, w[layer], a]
+            if cheaper and programme.holds(Choice(trial, found.a), limits):
+                w = trial
+    return Choice(w, found.a)
 
 
 class Exact:

@@ -6,6 +6,7 @@ one unit of loss or cost stands clear of HiGHS' tolerances.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -21,6 +22,7 @@ from core.search.programme import Choice, Limit, Programme
 SCALE = 2**20
 HALF_A_UNIT = 0.5
 TIGHTENINGS = 8
+SOLVED, OUT_OF_TIME, INFEASIBLE = 0, 1, 2  # scipy.optimize.milp
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,16 @@ class Solution:
     bound: int
 
 
-def solve(programme: Programme, minimised: IntArray, limits: tuple[Limit, ...]) -> Solution | None:
-    """The least sum of `minimised` [L, W, A]; None where nothing is within the limits."""
+def solve(
+    programme: Programme, minimised: IntArray, limits: tuple[Limit, ...], time_limit_s: float = math.inf
+) -> Solution | None:
+    """The least sum of `minimised` [L, W, A]; None where nothing is within the limits.
+
+    Where the time ends first, the best that was found, with the bound that was reached.
+    """
     bound, tightened = None, limits
     for _ in range(TIGHTENINGS):
-        found = _solve_once(programme, minimised, tightened)
+        found = _solve_once(programme, minimised, tightened, time_limit_s)
         if found is None:
             return None
         bound = found.bound if bound is None else bound  # the widest programme's bound holds for all
@@ -51,18 +58,24 @@ def _tightened(programme: Programme, choice: Choice, limit: Limit, stated_bound:
     return Limit(limit.name, limit.costs, limit.bound - max(0, excess))
 
 
-def _solve_once(programme: Programme, minimised: IntArray, limits: tuple[Limit, ...]) -> Solution | None:
+def _solve_once(
+    programme: Programme, minimised: IntArray, limits: tuple[Limit, ...], time_limit_s: float
+) -> Solution | None:
     model = Relaxation(programme, minimised, limits)
     result = milp(
         model.cost,
         constraints=model.constraints,
         integrality=np.ones(len(model.cost)),
         bounds=Bounds(0, 1),
-        options={"mip_rel_gap": 0},
+        options={"mip_rel_gap": 0, "time_limit": time_limit_s},
     )
-    if result.status == 2:
+    if result.status == INFEASIBLE:
         return None
-    if result.status != 0:
+    if result.status == OUT_OF_TIME and result.x is None:
+        raise TaskFailed(
+            f"the solver found nothing within {time_limit_s:g} s", hint="give it more time, or loosen the constraints"
+        )
+    if result.status not in (SOLVED, OUT_OF_TIME):
         raise TaskFailed(f"the solver stopped without an optimum: {result.message}", hint="allow fewer widths")
     chosen = np.flatnonzero(result.x > HALF_A_UNIT)
     choice = Choice(model.w[chosen].astype(np.int64), model.a[chosen].astype(np.int64))
