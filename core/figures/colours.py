@@ -53,6 +53,15 @@ def on_bits(bits: float) -> str:
     return "#ffffff" if min(BITS, key=lambda known: abs(known - bits)) in DARK_CELLS else "#14181f"
 
 
+def bound_words(bound: str) -> str:
+    """For legends and hovers.
+
+    >>> bound_words("weights"), bound_words("unknown")
+    ('bound by weights', 'what binds it is not known')
+    """
+    return f"bound by {bound}" if bound in BOUNDS else "what binds it is not known"
+
+
 def of_bound(bound: str) -> str:
     """Colour of what binds a layer, the same in every figure."""
     return BOUNDS.get(bound, _UNKNOWN_BOUND)[0]

@@ -49,7 +49,7 @@ def _bound_cells(comparison: Comparison, bound: str) -> dict[str, Any]:
     ]
     return {
         "type": "bar",
-        "name": f"{colours.letter_of_bound(bound)} bound by {inert(bound)}" if bound else "takes no time",
+        "name": f"{colours.letter_of_bound(bound)} {colours.bound_words(bound)}" if bound else "takes no time",
         "x": [index for index, *_ in places],
         "y": [1 - 2 * GAP] * len(places),
         "base": [row + GAP for _, row, *_ in places],
@@ -71,7 +71,7 @@ def _hover(on: NetworkOnTarget, layer: LayerOnTarget) -> str:
     runs = f"<br>{inert(layer.substituted, 120)}" if layer.substituted else ""
     return (
         f"{inert(layer.layer)}<br>{inert(on.name)}: {latency} {on.provenance}, {100 * layer.share:.1f} % of all"
-        f"<br>bound by {inert(layer.bound_by or 'nothing')}{runs}"
+        f"<br>{colours.bound_words(layer.bound_by) if layer.bound_by else 'takes no time'}{runs}"
     )
 
 

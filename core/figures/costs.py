@@ -46,7 +46,7 @@ def _bars(costs: Sequence[LayerCost], bound: str, unit: Unit) -> dict[str, Any]:
     chosen = [(index, cost) for index, cost in enumerate(costs) if cost.bound_by == bound]
     return {
         "type": "bar",
-        "name": f"bound by {inert(bound)}",
+        "name": colours.bound_words(bound),
         "x": [index for index, _ in chosen],
         "y": [unit.of(cost.latency_s) for _, cost in chosen],
         "customdata": [cost.index for _, cost in chosen],
@@ -67,7 +67,7 @@ def heat_map(table: CostTable, quantity: Quantity = "latency", layer: str | None
                "supported", "provenance")  # fmt: skip
     if np.isnan(values).any():
         reason = f"There is no {quantity} for {table.target.name}: its kind has no model of it, or nobody measured it"
-        return Figure(title, [], empty(inert(reason, 120)), columns, rows)
+        return Figure(title, [], {**empty(inert(reason, 120)), "height": 140}, columns, rows)
     unit = unit_for(quantity, [float(values.max())])
     return Figure(title, [_cells(table, values, unit)], _heat_layout(title, table, quantity, unit), columns, rows)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from core.figures import colours
 from core.figures.figure import Cell, inert
 from core.figures.quantities import Unit
 from core.figures.reading import finite
@@ -66,7 +67,7 @@ class LayerCost:
         return (
             f"{inert(self.name)}<br>{self.kind}, weights {w} and activations {a} bits{runs}<br>"
             f"{unit.text(self.latency_s)} {self.provenance}, {100 * self.share:.1f} % of all<br>"
-            f"bound by {inert(self.bound_by)}"
+            f"{colours.bound_words(self.bound_by)}"
         )
 
 

@@ -90,7 +90,7 @@ def _marks(points: Sequence[LayerCost], bound: str, size: float) -> dict[str, An
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": f"bound by {inert(bound)}",
+        "name": colours.bound_words(bound),
         "x": [point.intensity for point in chosen],
         "y": [(point.macs_per_s or 0.0) / size for point in chosen],
         "customdata": [point.index for point in chosen],

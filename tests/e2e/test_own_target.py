@@ -85,5 +85,5 @@ def test_a_form_that_is_filled_in_becomes_a_target_with_these_figures(page: Page
     page.goto(f"/ui/models/{model}?target=our-board")
     layers = form.count("\n") - 1
     expect(page.locator("#costs .totals")).to_contain_text(
-        re.compile(rf"{layers * 0.25:.3g}\d* ms table"), timeout=60_000
+        re.compile(rf"{layers * 0.25:.3g}\d* ms from a table"), timeout=60_000
     )

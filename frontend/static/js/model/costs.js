@@ -5,6 +5,7 @@ import { quantity } from "../format.js";
 import { problemNotice } from "../notices.js";
 import { Figure } from "../plots.js";
 import { CostFigures, widened, widthChoices } from "../targets/figures.js";
+import { provenanceWords } from "../targets/words.js";
 import { Table } from "../table.js";
 
 const FILES = [["csv", "CSV", ""], ["json", "JSON", ""], ["npy", "NumPy (.npy)", ""], ["npz", "NumPy, all (.npz)", ""], ["npy", "HAQ's layout (.npy)", "&layout=haq"]];
@@ -113,7 +114,7 @@ export class Comparison {
 const COLUMNS = [
   { title: "Target", heading: true, class: "name", cell: (row) => h("a", { href: `/ui/targets/${encodeURIComponent(row.target)}` }, row.name), key: (row) => row.name },
   { title: "Images per pass", number: true, cell: (row) => String(row.images_per_pass), key: (row) => row.images_per_pass },
-  { title: "Latency of a pass", number: true, cell: (row) => `${quantity("latency", row.latency_s)} ${row.provenance}`, key: (row) => row.latency_s },
+  { title: "Latency of a pass", number: true, cell: (row) => `${quantity("latency", row.latency_s)} ${provenanceWords(row.provenance)}`, key: (row) => row.latency_s },
   { title: "for one image", number: true, cell: (row) => quantity("latency", row.latency_s / row.images_per_pass), key: (row) => row.latency_s / row.images_per_pass },
   { title: "Energy for one image", number: true, cell: (row) => (row.energy_j === null ? "not known" : quantity("energy", row.energy_j / row.images_per_pass)), key: (row) => (row.energy_j === null ? null : row.energy_j / row.images_per_pass) },
   { title: "Time bound by", cell: (row) => Object.entries(row.bound_share).sort(([, one], [, other]) => other - one).map(([bound, share]) => `${bound} ${(100 * share).toFixed(0)} %`).join(", "), key: (row) => Object.keys(row.bound_share)[0] },

@@ -2,6 +2,7 @@
 import { byId, facts, fill, freshId, h } from "../dom.js";
 import { quantity } from "../format.js";
 import { Figure } from "../plots.js";
+import { provenanceWords } from "./words.js";
 
 const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32];
 
@@ -61,8 +62,8 @@ export function totals(report) {
   const each = report.images_per_pass === 1 ? "one image" : `a pass of ${report.images_per_pass} images`;
   return [
     facts([
-      [`Latency of ${each}`, `${quantity("latency", report.latency_s)} ${report.provenance}`],
-      [`Energy of ${each}`, report.energy_j === null ? "not known for this target" : `${quantity("energy", report.energy_j)} ${report.provenance}`],
+      [`Latency of ${each}`, `${quantity("latency", report.latency_s)} ${provenanceWords(report.provenance)}`],
+      [`Energy of ${each}`, report.energy_j === null ? "not known for this target" : `${quantity("energy", report.energy_j)} ${provenanceWords(report.provenance)}`],
       ["Weights", quantity("size", report.size_bytes)],
       ["Runs as", report.substituted],
     ]),

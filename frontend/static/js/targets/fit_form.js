@@ -46,7 +46,7 @@ export class FitForm {
     const name = labelled("Save as", h("input", { type: "text", maxlength: 80, value: this.target.own ? this.target.id : `my-${this.target.id}` }), "The id of the own target that it becomes.");
     const values = [...this.free].map((one) => [one, one === "clock_hz" ? [this.target.clock_hz, target.clock_hz] : [this.target.parameters[one], target.parameters[one]]]);
     fill(this.result,
-      h("table", { class: "told" }, h("thead", {}, h("tr", {}, ["Parameter", "Before", "Fitted", "Unit"].map((title) => h("th", { scope: "col" }, title)))), h("tbody", {}, values.map(([one, [before, after]]) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, one)), h("td", { class: "number" }, valueOf(before)), h("td", { class: "number" }, valueOf(after)), h("td", {}, unitOf(one)))))),
+      h("table", { class: "told" }, h("thead", {}, h("tr", {}, ["Parameter", "Before", "Fitted", "Unit"].map((title) => h("th", { scope: "col", class: ["Before", "Fitted"].includes(title) ? "number" : "" }, title)))), h("tbody", {}, values.map(([one, [before, after]]) => h("tr", {}, h("th", { scope: "row" }, h("code", {}, one)), h("td", { class: "number" }, valueOf(before)), h("td", { class: "number" }, valueOf(after)), h("td", {}, unitOf(one)))))),
       h("div", {}, fitPanel(target.fit, target.id)),
       saved ? h("p", { class: "good" }, "Saved as ", h("a", { href: `/ui/targets/${encodeURIComponent(target.id)}` }, target.id), ".") : h("div", { class: "controls" }, name.root, h("button", { type: "button", onclick: () => this.fit(name.control.value.trim()) }, "Save it"), h("button", { type: "button", class: "quiet", onclick: () => save(`${target.id}.toml`, "text/plain", toml) }, "Download as TOML")));
   }

@@ -23,6 +23,8 @@ export function memoryWords(memory) {
   return `${memory.name}: ${quantity("size", memory.size_bytes)} for ${HOLDS[memory.holds] ?? memory.holds}`;
 }
 
+export const provenanceWords = (provenance) => (provenance === "table" ? "from a table" : provenance);
+
 export function provenanceChip(target) {
   return chip(target.provenance, `provenance ${target.provenance}`);
 }
