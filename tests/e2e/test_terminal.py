@@ -28,10 +28,12 @@ def bitfront(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `bitfront quantize` left: two points, calibrated with the reconstruction of HADQ-Net."""
-    out = tmp_path_factory.mktemp("quantized") / "results"
+    folder = tmp_path_factory.mktemp("quantized")
+    out, mine = folder / "results", folder / "my-chip.toml"
+    mine.write_text(bitfront("targets", "bismo-edge", "--toml").stdout.replace("bismo-edge", "my-chip"))
     done = bitfront(
-        *QUANTIZE, "--points", "2", "--epochs", "0", "--method", "hadq", "--metric", "direct", "--bits", "4,8",
-        "--out", str(out),
+        *QUANTIZE, "--target", str(mine), "--points", "2", "--epochs", "0", "--method", "hadq", "--metric", "direct",
+        "--bits", "4,8", "--out", str(out),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Reconstruction: Only the paper's abstract is public." in done.stdout
@@ -67,6 +69,17 @@ def test_a_folder_of_quantize_is_what_a_bundle_of_the_service_holds(quantized: P
     job = json.loads((folder / "job.json").read_text())
     assert job["policies"] == [json.loads((folder / "policy.json").read_text())]
     assert job["quantizer"]["method"] == "hadq"
+
+
+def test_an_own_target_goes_along_with_the_job_and_costs_what_its_description_says(quantized: Path) -> None:
+    job = json.loads((quantized / "point-1" / "job.json").read_text())
+    assert job["targets"] == ["bismo-edge", "my-chip"]
+    assert job["own_targets"]["my-chip"]["parameters"]["array_units"] == 8
+    figures = json.loads((quantized / "point-1" / "figures.json").read_text())["figures"]
+    latency = {
+        each["target"]: each["value"] for each in figures if each["quantity"] == "latency" and each.get("target")
+    }
+    assert latency["my-chip"] == latency["bismo-edge"] > 0
 
 
 def test_quantize_writes_only_widths_that_were_asked_for(quantized: Path) -> None:
