@@ -5,7 +5,7 @@ Run: python -m benchmarks.hardware_autoq [--blocks]
 Lou et al., ICLR 2020, https://arxiv.org/abs/1902.05690. Four parameters are fitted to eight latencies: two rates by
 least squares, and two block sizes, in whole BRAM blocks, by the smallest largest error in any published ratio;
 --blocks searches those again, for some minutes. A mixed row is estimated at its mean widths in every layer: the
-policies are not published. SqueezeNetV1 is taken to be SqueezeNet 1.0; 1.1 does 2.4 times less work and fits no better.
+policies are not published. SqueezeNetV1 is taken to be SqueezeNet 1.0; 1.1 would take half the published time.
 """
 
 from __future__ import annotations

@@ -62,16 +62,18 @@ FULL_BITS = 16  # of both operands together at 8/8, where dynamic_w stands
 class FpgaCoreParameters(KindParameters):
     """Sizes in units and bits, rates per cycle, power in watts."""
 
-    tile_side: int = Field(ge=1, description="T: elements on a side of a sub-matrix, at most")
-    multipliers: int = Field(ge=1, description="multiply-accumulates per cycle")
-    bram_bits: int = Field(ge=1, description="block RAM, in bits")
-    weight_bits_per_cycle: float = Field(gt=0, description="weights from DDR, in bits per cycle")
-    feature_bits_per_cycle: float = Field(gt=0, description="feature maps to and from DDR, in bits per cycle")
-    depthwise_bits_per_cycle: float = Field(gt=0, description="the same of depthwise layers, in bits per cycle")
-    img2col_entries_per_cycle: float = Field(gt=0, description="entries of the lowered matrix written per cycle")
-    post_process_cycles: float = Field(gt=0, description="cycles for each tile of outputs, at any width")
-    static_w: float = Field(gt=0, description="power of the idle core, in watts")
-    dynamic_w: float = Field(gt=0, description="what a full tile at 8/8 adds to it, in watts")
+    tile_side: int = Field(ge=1, le=65536, description="T: elements on a side of a sub-matrix, at most")
+    multipliers: int = Field(ge=1, le=10**9, description="multiply-accumulates per cycle")
+    bram_bits: int = Field(ge=1, le=2**50, description="block RAM, in bits")
+    weight_bits_per_cycle: float = Field(gt=0, lt=1e9, description="weights from DDR, in bits per cycle")
+    feature_bits_per_cycle: float = Field(gt=0, lt=1e9, description="feature maps to and from DDR, in bits per cycle")
+    depthwise_bits_per_cycle: float = Field(gt=0, lt=1e9, description="the same of depthwise layers, in bits per cycle")
+    img2col_entries_per_cycle: float = Field(
+        gt=0, lt=1e9, description="entries of the lowered matrix written per cycle"
+    )
+    post_process_cycles: float = Field(gt=0, lt=1e9, description="cycles for each tile of outputs, at any width")
+    static_w: float = Field(gt=0, lt=1e6, description="power of the idle core, in watts")
+    dynamic_w: float = Field(gt=0, lt=1e6, description="what a full tile at 8/8 adds to it, in watts")
     power_exponent: float = Field(gt=0, le=1, description="how power grows with the share of a tile in use")
 
     @model_validator(mode="after")
