@@ -29,8 +29,6 @@ def stencil(measured: frozenset[Pair], wanted: Pair) -> Stencil | None:
     """
     if wanted in measured:
         return ((wanted, 1.0),)
-    if max(wanted) > WIDEST_INTEGER:
-        return None
     integer = frozenset(pair for pair in measured if max(pair) <= WIDEST_INTEGER)
     return _rectangle(integer, wanted) or _diagonal(integer, wanted)
 
