@@ -166,7 +166,7 @@ class _Enumeration:
             for layer in group:
                 states = self._grown(states, self._widths(layer, a), _Rest(self.bounds * 0, self.bounds))
             options = options.joined(states)
-        return options.only(_undominated(options.sums))
+        return options.only(undominated(options.sums))
 
     def _widths(self, layer: int, a: int) -> _States:
         """The allowed weight widths of one layer at one activation width."""
@@ -189,7 +189,7 @@ class _Enumeration:
         left, right, sums = left[inside], right[inside], sums[inside]
         picks = np.concatenate([states.picks[left], options.picks[right]], axis=1)
         compared = np.concatenate([sums[:, :2], np.maximum(sums, self.bounds - rest.greatest)[:, 2:]], axis=1)
-        grown = _States(excess[left, right], sums, picks).only(_undominated(compared))
+        grown = _States(excess[left, right], sums, picks).only(undominated(compared))
         self.seen += len(grown.excess)
         if len(grown.excess) > self.max_states:
             raise _TooMany
@@ -205,7 +205,7 @@ class _Enumeration:
         return Proof(Choice(w, a), self.seen)
 
 
-def _undominated(sums: IntArray) -> NDArray[np.intp]:
+def undominated(sums: IntArray) -> NDArray[np.intp]:
     """Positions, rising, of rows that no other row undercuts or equals in every column; of equals, the first.
 
     With more than two columns some dominated rows may stay.

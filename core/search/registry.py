@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from core.search.exact import EXACT
+from core.search.frontier import FRONTIER
 from core.search.nsga2 import NSGA2
 from core.search.random_search import RANDOM
 from core.search.strategy import Strategy, StrategyCard
 
-STRATEGIES: dict[str, Strategy] = {strategy.card.id: strategy for strategy in (EXACT, RANDOM, NSGA2)}
+STRATEGIES: dict[str, Strategy] = {strategy.card.id: strategy for strategy in (EXACT, FRONTIER, RANDOM, NSGA2)}
 
 
 def list_strategies() -> list[StrategyCard]:

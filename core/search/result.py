@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from core.policy import Policy
 
+MOST_SHOWN = 500
+
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class Certificate(_Record):
@@ -26,8 +32,9 @@ class Certificate(_Record):
     bound_units: int
     gap_units: int
     loss_unit: float
-    proof: Literal["enumeration", "solver"] = Field(
-        description="enumeration: all that could be better was looked at, in integers; solver: HiGHS' own bound"
+    proof: Literal["enumeration", "solver", "front"] = Field(
+        description="enumeration: all that could be better was looked at, in integers; solver: HiGHS' own bound; "
+        "front: the bound of a dynamic programme over all costs"
     )
     states: int = Field(description="partial policies that the enumeration looked at")
     rechecked: bool = Field(description="losses, costs, ties and pins were checked again in integers")
@@ -55,6 +62,25 @@ class Step(_Record):
     )
 
 
+@dataclass(frozen=True)
+class PredictedFront:
+    """Every policy of a front by rising cost: merely predicted, so they are columns and not candidates.
+
+    `axis_cost` in seconds, joules, bytes or bit operations; `weight_bits` and `activation_bits` [N, L].
+    """
+
+    axis_cost: list[float]
+    loss: list[float]
+    bound: list[float]
+    weight_bits: NDArray[np.uint8]
+    activation_bits: NDArray[np.uint8]
+
+    def thinned(self, most: int) -> list[tuple[float, float]]:
+        """At most so many (cost, loss), evenly among the policies."""
+        chosen = np.unique(np.linspace(0, len(self.loss) - 1, most).astype(int)).tolist()
+        return [(self.axis_cost[position], self.loss[position]) for position in chosen]
+
+
 class SearchResult(_Record):
     """Points by rising cost on the axis, all different."""
 
@@ -66,7 +92,9 @@ class SearchResult(_Record):
     notes: tuple[str, ...] = ()
     evaluations: int = Field(default=0, description="different policies that were asked about")
     steps: tuple[Step, ...] = Field(default=(), description="the course of the search")
+    front: SkipJsonSchema[PredictedFront | None] = Field(default=None, exclude=True)
 
     def summary(self) -> dict[str, Any]:
-        """All but the points, as plain JSON."""
-        return self.model_dump(mode="json", exclude={"points"})
+        """All but the points, as plain JSON; of a whole front, a few hundred costs and losses."""
+        front = [] if self.front is None else self.front.thinned(MOST_SHOWN)
+        return {**self.model_dump(mode="json", exclude={"points"}), "predicted_front": front}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
@@ -10,15 +13,17 @@ from core.hardware.cost_table import CostTable
 from core.jobs.plan import baseline_bits, slot_origin, slots
 from core.jobs.specification import JobSpecification
 from core.jobs.stages.inputs import StageInputs
-from core.jobs.task import Reporter, TaskOutput
+from core.jobs.task import OutputFile, Reporter, TaskOutput
 from core.policy import Policy
 from core.search.evaluator import PredictedLoss
 from core.search.problem import SearchProblem
 from core.search.registry import STRATEGIES
-from core.search.result import Certificate
+from core.search.result import Certificate, PredictedFront
 from core.search.strategy import SearchRun
 from core.search.uniform import uniform_policy
 from core.sensitivity.result import Sensitivity
+
+FRONT_FILE = "predicted-front.npz"
 
 
 def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
@@ -47,7 +52,23 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
         _candidate(specification, problem, slot, policy, certificate)
         for slot, (policy, certificate) in sorted(chosen.items())
     ]
-    return TaskOutput(result={"candidates": candidates, "strategy": specification.search.strategy, **found.summary()})
+    files = [] if found.front is None else [_write_front(found.front, inventory, inputs.task.directory)]
+    result = {"candidates": candidates, "strategy": specification.search.strategy, **found.summary()}
+    return TaskOutput(result=result, files=files)
+
+
+def _write_front(front: PredictedFront, inventory: Inventory, directory: Path) -> OutputFile:
+    """All policies of a whole front as columns."""
+    np.savez_compressed(
+        directory / FRONT_FILE,
+        axis_cost=np.array(front.axis_cost),
+        predicted_loss=np.array(front.loss),
+        loss_bound=np.array(front.bound),
+        weight_bits=front.weight_bits,
+        activation_bits=front.activation_bits,
+        layers=np.array([layer.name for layer in inventory.layers]),
+    )
+    return OutputFile(name=FRONT_FILE, path=FRONT_FILE, kind="predicted-front")
 
 
 def _plain(certificate: Certificate | None) -> dict[str, Any] | None:
