@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from benchmarks.networks import conv, linear
-from core.errors import InvalidInput, TaskFailed, Unavailable
+from core.errors import InvalidInput, TaskFailed
 from core.graph.inventory import Layer
 from core.hardware.cost_table import cost_table
 from core.hardware.kinds.registry import kind_of
@@ -138,7 +138,7 @@ def test_a_spent_budget_leaves_five_repetitions() -> None:
 
 
 def test_a_missing_device_is_told_and_nothing_falls_back() -> None:
-    with pytest.raises(Unavailable, match="cannot run on cuda") as refused:
+    with pytest.raises(InvalidInput, match="cannot run on cuda") as refused:
         measure_network(LAYERS, PLAN, device="cuda")
     assert "onnxruntime-gpu" in refused.value.hint
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from core.errors import Diverged, Unavailable
+from core.errors import Diverged, InvalidInput
 from core.jobs.task import OutputFile, Reporter, TaskInput, TaskOutput
 from worker import protocol
 
@@ -60,7 +60,7 @@ def _measured(task: TaskInput) -> str:
     from core.hardware.target_file import target_toml  # noqa: PLC0415
 
     if task.specification["device"] == "cuda":
-        raise Unavailable("no such device")
+        raise InvalidInput("no such device")
     rows = [TableRow(layer="conv", weight_bits=8, activation_bits=8, latency_s=1e-3)]
     own_name = task.specification["batch"] == 2
     return target_toml(

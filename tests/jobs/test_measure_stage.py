@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bitfront.example import example_model_path
-from core.errors import InvalidInput, Unavailable
+from core.errors import InvalidInput
 from core.hardware.target_file import read_target_text
 from core.jobs.keys import TaskIdentity, input_key
 from core.jobs.measuring_order import MEASURING_STAGE, MeasuringOrder
@@ -51,7 +51,7 @@ def test_an_uploaded_network_becomes_a_measured_target(tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="cannot run on cuda"):
+    with pytest.raises(InvalidInput, match="cannot run on cuda"):
         run_task(task(tmp_path, device="cuda"), Quiet())
     with pytest.raises(InvalidInput, match="no model"):
         run_task(task(tmp_path, model=False), Quiet())

@@ -45,7 +45,7 @@ def test_what_was_measured_becomes_a_target_of_its_owner(running: Workplace, own
 
 def test_a_measuring_that_fails_leaves_the_network_as_it_was(running: Workplace, owner: UUID) -> None:
     task = measuring(running, owner, begin(running, owner, "my-card", device="cuda"))
-    assert (task.state, (task.problem or {})["code"]) == ("failed", "unavailable")
+    assert (task.state, (task.problem or {})["code"]) == ("failed", "invalid-input")
     with running.sessions() as session:
         assert not TargetRepository(session, owner).named(["my-card"])
 

@@ -78,7 +78,7 @@ def measure_network(
     """Every layer at the widths that the device has kernels for, and the whole network from its ONNX files.
 
     `whole`: files with float inputs of `input_shape` per image, by pair of widths. `circumstances`: sentences that go
-    with the figures. Unavailable where onnxruntime has no
+    with the figures. InvalidInput where onnxruntime has no
     such device; TaskFailed where a layer runs at no width.
     """
     check_device(device)

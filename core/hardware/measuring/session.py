@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
-from core.errors import TaskFailed, Unavailable
+from core.errors import InvalidInput, TaskFailed
 
 Device = Literal["cpu", "cuda"]
 PROVIDERS: dict[Device, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -24,9 +24,9 @@ _ERRORS = (
 
 
 def check_device(device: Device) -> None:
-    """Unavailable where onnxruntime cannot run on the device: nothing falls back to the processor."""
+    """InvalidInput where onnxruntime cannot run on the device: nothing falls back to the processor."""
     if PROVIDERS[device] not in onnxruntime.get_available_providers():
-        raise Unavailable(
+        raise InvalidInput(
             f"onnxruntime {onnxruntime.__version__} here cannot run on {device}",
             hint="install onnxruntime-gpu with its CUDA libraries on a machine with a CUDA device, or measure on cpu",
         )

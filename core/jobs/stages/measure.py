@@ -16,7 +16,7 @@ NOTE = "Measured by a server, which may have run other tasks at the same time."
 
 
 def measure_model(task: TaskInput, reporter: Reporter) -> TaskOutput:
-    """Result: `toml`, the target. Unavailable where the device that was asked for is not there."""
+    """Result: `toml`, the target. InvalidInput where the device that was asked for is not there."""
     if task.model is None:
         raise InvalidInput("no model was given")
     order = MeasuringOrder.model_validate(task.specification)
