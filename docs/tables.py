@@ -149,6 +149,23 @@ def synthetic_sources(catalogue: Json) -> Iterator[str]:
         yield _row(f"`{card['id']}`", f"[{card['paper']}]({card['link']})", card["summary"], needs, here)
 
 
+def sensitivity_metrics(catalogue: Json) -> Iterator[str]:
+    """A row for each sensitivity metric."""
+    yield "| id | source | what it does | its score of a layer | labels | channels | here |"
+    yield "|---|---|---|---|---|---|---|"
+    for card in catalogue["sensitivity_metrics"]:
+        notes = card["reconstruction_notes"]
+        here = f"**a reconstruction**: {notes}" if card["reconstruction"] else notes or "as published"
+        source = f"[{card['paper']}]({card['link']})"
+        words = ["read" if card["uses_labels"] else "not read", "told apart" if card["per_channel"] else ""]
+        yield _row(f"`{card['id']}`", source, card["summary"], card["score"], *words, here)
+
+
+def sensitivity(catalogue: Json) -> Iterator[str]:
+    """A row for each field of `sensitivity`."""
+    return _part(catalogue["job_schema"], "SensitivityChoice")
+
+
 def hardware_kinds(catalogue: Json) -> Iterator[str]:
     """A row for each kind of accelerator."""
     yield "| id | source | what bounds a layer | how it is computed | fewer bits never cost more | here |"
@@ -180,6 +197,7 @@ TABLES = {
         "settings": settings,
         "observers": observers,
         "roundings": roundings,
+        "sensitivity_metrics": sensitivity_metrics,
         "synthetic_sources": synthetic_sources,
         "hardware_kinds": hardware_kinds,
         "targets": targets,
@@ -188,6 +206,7 @@ TABLES = {
         "synthetic": synthetic,
         "quantizer": quantizer,
         "post_training": post_training,
+        "sensitivity": sensitivity,
         "training": training,
     },
 }

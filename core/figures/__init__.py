@@ -15,6 +15,7 @@ missing, while the job runs. An unknown name, target or candidate raises `NotFou
     front(job, candidates, report, *, target=None, axis="latency", value="accuracy")
     bits(candidates, report, candidate=None, compare=None)
     sensitivity(candidates, report, candidate=None, at_bits=None)
+    metrics(report)
     latency(job, candidates, report, target=None, candidate=None)
     curves(candidates, candidate=None, report=None)
 """
@@ -31,13 +32,14 @@ from core.figures.curves import curves
 from core.figures.figure import Figure, Json
 from core.figures.front import Value, front
 from core.figures.latency import latency
+from core.figures.metrics import metrics
 from core.figures.quantities import Axis
 from core.figures.reading import at, find
 from core.figures.sensitivity import sensitivity
 
-__all__ = ["FIGURES", "Figure", "FigureQuery", "bits", "curves", "figure", "front", "latency", "sensitivity"]
+__all__ = ["FIGURES", "Figure", "FigureQuery", "bits", "curves", "figure", "front", "latency", "metrics", "sensitivity"]
 
-FIGURES = ("front", "bits", "sensitivity", "latency", "curves")
+FIGURES = ("front", "bits", "sensitivity", "metrics", "latency", "curves")
 
 
 class FigureQuery(BaseModel):
@@ -52,7 +54,9 @@ class FigureQuery(BaseModel):
         default=None, max_length=200, description="id or name; the best on the front by default"
     )
     compare: str | None = Field(default=None, max_length=200, description="a second candidate for the bit map")
-    at_bits: int | None = Field(default=None, ge=0, le=8, description="sensitivity at this width; 0 for the trace")
+    at_bits: int | None = Field(
+        default=None, ge=0, le=8, description="sensitivity at this width; 0 for the metric's own score"
+    )
 
 
 def figure(
@@ -67,6 +71,8 @@ def figure(
         return bits(candidates, report, query.candidate, query.compare)
     if name == "sensitivity":
         return sensitivity(candidates, report, query.candidate, query.at_bits)
+    if name == "metrics":
+        return metrics(report)
     if name == "latency":
         return latency(job, candidates, report, query.target, query.candidate)
     return curves(candidates, query.candidate, report)

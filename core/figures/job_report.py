@@ -8,7 +8,7 @@ from typing import Any
 from core.figures.figure import Json
 
 STAGES = ("inspect", "synthesize", "sensitivity", "costs", "search", "report")
-_BY_LAYER = ("weights", "measured_weights", "weights_standard_errors", "perturbations")
+_BY_LAYER = ("weights", "measured_weights", "weights_standard_errors")
 _BY_TENSOR = ("activations", "measured_activations", "activations_standard_errors")
 _OF_TARGETS = ("name", "kind", "batch", "provenance", "source", "description")
 _SPLIT_WORDS = {True: "select and report are one", False: "select and report are apart"}
@@ -49,19 +49,19 @@ def _sensitivity(found: Json | None, inventory: Json | None) -> Json | None:
     if found is None or inventory is None:
         return None
     layers = [_layer_sensitivity(found, layer) for layer in inventory["layers"]]
-    by_name = {*_BY_LAYER, *_BY_TENSOR, "traces"}
+    by_name = {*_BY_LAYER, *_BY_TENSOR, "scores", "activation_scores", "channels", "channels_standard_errors"}
     return {**{name: value for name, value in found.items() if name not in by_name}, "layers": layers}
 
 
 def _layer_sensitivity(found: Json, layer: Json) -> Json:
     """A layer's own figures, and those of the tensor it reads."""
-    trace = (found.get("traces") or {}).get(layer["name"]) or {}
+    score = (found.get("scores") or {}).get(layer["name"]) or {}
     return {
         "name": layer["name"],
         **{part: found.get(part, {}).get(layer["name"], {}) for part in _BY_LAYER},
         **{part: found.get(part, {}).get(layer["reads"], {}) for part in _BY_TENSOR},
-        "trace": trace.get("mean_trace"),
-        "standard_error": trace.get("standard_error"),
+        "score": score.get("value"),
+        "standard_error": score.get("standard_error"),
     }
 
 

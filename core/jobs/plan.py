@@ -13,7 +13,6 @@ from typing import Any
 from core.catalogue import cards_by_id
 from core.jobs.joint_widths import joint_widths
 from core.jobs.specification import JobSpecification
-from core.sensitivity.registry import metric_by_id
 
 STAGES = (
     "inspect", "synthesize", "calibrate", "traces", "sensitivity", "costs", "search", "joint", "evaluate", "finetune",
@@ -63,8 +62,9 @@ def slot_origin(specification: JobSpecification, point: int) -> tuple[str, str]:
 
 
 def needs_traces(specification: JobSpecification) -> bool:
-    """Whether the chosen sensitivity metric rests on Hessian traces."""
-    return metric_by_id(specification.sensitivity.metric).uses_traces
+    """Whether the chosen sensitivity metric, or one that it is compared with, rests on Hessian traces."""
+    cards, choice = cards_by_id("sensitivity_metrics"), specification.sensitivity
+    return any(cards.get(name, {}).get("uses_traces", False) for name in (choice.metric, *choice.compare))
 
 
 def prepares(specification: JobSpecification) -> bool:

@@ -163,6 +163,23 @@ class SensitivityChoice(_Part):
         description="seconds after which the measuring of sensitivity stops, with what it has by then",
     )
     samples: int = Field(default=256, ge=8, le=100_000, description="images sensitivity is measured on")
+    activations: Literal["measured", "metric"] = Field(
+        default="measured",
+        description="what judges the tensors that layers read: the loss with one of them rounded at a time, or the "
+        "metric itself",
+    )
+    per_channel: bool = Field(
+        default=False, description="also the loss of each output channel of a layer, for bits of kernels"
+    )
+    mask_share: float = Field(
+        default=0.5, gt=0, lt=1, description="share of a layer's weights that the mask-guided metric sets to 0"
+    )
+    compare: tuple[Name, ...] = Field(
+        default=(),
+        max_length=16,
+        description="further metrics, each with the same budget, to see which ranks this network's layers as the "
+        "measured loss does",
+    )
 
 
 class Constraint(_Part):

@@ -1,8 +1,7 @@
 """What one layer's weights, or one tensor, rounded at a time does to the loss of the float network.
 
-Measured with the labels it is the increase of the cross entropy. Measured with the float network's own probabilities p
-in the place of labels it is KL(p || q), as in ZeroQ (Cai et al., https://arxiv.org/abs/2001.00281, eq. 3): the increase
-that labels drawn from p would show on average, never negative, and far less noisy on few images.
+Measured with the labels it is the increase of the cross entropy; `divergence.py` measures the same trials against the
+float network.
 
 Every trial shares the float pass over a piece of the images up to the layer it changes. The images are gone through
 piece by piece, each with all trials, so that a budget that ends early leaves fewer images, not fewer answers.
@@ -18,23 +17,32 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx, nn
 
-from core.calibration.calibration import Calibration
 from core.errors import InvalidInput, UnsupportedModel
 from core.graph.loaded_model import LoadedModel
-from core.graph.placement import place
 from core.graph.vocabulary import layer_nodes
-from core.jobs.specification import QuantizerChoice
 from core.jobs.task import Reporter
-from core.quantizers.registry import chosen_method
 from core.sensitivity.chunks import Batch, chunks
-from core.sensitivity.perturbation import rounded_weight
+from core.sensitivity.curvature import layer_sites
+from core.sensitivity.metric import Metric, MetricCard, MetricRun, Subject
+from core.sensitivity.perturbation import activation_quantizers, rounded_weight
 from core.sensitivity.shared_prefix import SharedPrefix
+from core.sensitivity.terms import LossIncrease, LossTable, Side
 from core.tasks import classification
 
-MOST_MACS = 2e11  # of all trials together: some ten seconds on one core
+MOST_MACS = 1e11  # of all trials together: some five seconds on one core
 MACS_PER_PIECE = 2e10  # after each piece the budget is looked at
 FEWEST_IMAGES, FEWEST_PER_PIECE = 64, 8
 
+
+CARD = MetricCard(
+    id="direct",
+    title="Direct loss increase",
+    paper="Measured here, one layer at a time",
+    link="https://arxiv.org/abs/1712.01048",
+    summary="The loss on labelled images with one layer's weights, or one tensor, rounded at a time.",
+    uses_labels=True,
+    reconstruction_notes="Every trial shares the float pass up to the layer that it changes. Noisy on few images.",
+)
 
 Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits rounded, logits float, labels -> nats per image
 
@@ -42,20 +50,6 @@ Measure = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits rounded, logits f
 def with_labels(rounded: Tensor, exact: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of the rounded network minus that of the float network, N."""
     return classification.losses(rounded, labels) - classification.losses(exact, labels)
-
-
-def with_float_network(rounded: Tensor, exact: Tensor, labels: Tensor) -> Tensor:
-    """KL(float || rounded), N; the labels are not looked at."""
-    expected, found = exact.log_softmax(1), rounded.log_softmax(1)
-    return (expected.exp() * (expected - found)).sum(1)
-
-
-@dataclass(frozen=True)
-class LossIncrease:
-    """Mean over images, in nats, and its standard error."""
-
-    mean: float
-    standard_error: float
 
 
 @dataclass
@@ -101,30 +95,26 @@ class ActivationTrial:
 Trial = WeightTrial | ActivationTrial
 
 
-def weight_trials(loaded: LoadedModel, choice: QuantizerChoice, bits: Sequence[int]) -> list[WeightTrial]:
+def weight_trials(subject: Subject, bits: Sequence[int]) -> list[WeightTrial]:
     """Every layer at every width, weights rounded as before any training."""
+    loaded = subject.loaded
     nodes = {str(node.target): node for node in layer_nodes(loaded.module)}
     return [
-        WeightTrial(nodes[layer.name], width, rounded_weight(loaded, layer, choice, width))
+        WeightTrial(nodes[layer.name], width, rounded_weight(loaded, layer, subject.quantizer, width))
         for layer in loaded.inventory.layers
         for width in bits
     ]
 
 
-def activation_trials(
-    loaded: LoadedModel, calibration: Calibration, choice: QuantizerChoice, bits: Sequence[int]
-) -> list[ActivationTrial]:
+def activation_trials(subject: Subject, bits: Sequence[int]) -> list[ActivationTrial]:
     """Every tensor that layers read, at every width, in its calibrated range."""
-    nodes = {str(node.target): node for node in layer_nodes(loaded.module)}
-    device = next(loaded.module.parameters()).device
-    trials = []
-    for site in place(loaded.module).activation_sites:
-        for width in bits if site.role == "layer" else ():
-            quantizer = chosen_method(choice).make_activation_quantizer(width, site.signed)
-            quantizer.initialise(calibration.sites[site.name])  # type: ignore[operator]
-            readers = [nodes[name] for name in site.readers]
-            trials.append(ActivationTrial(site.node, readers, width, quantizer.to(device).eval()))
-    return trials
+    nodes = {str(node.target): node for node in layer_nodes(subject.loaded.module)}
+    quantizers = activation_quantizers(subject)
+    return [
+        ActivationTrial(site.node, [nodes[name] for name in site.readers], width, quantizers[site.name][width])
+        for site in layer_sites(subject.loaded)
+        for width in bits
+    ]
 
 
 def run_trials(
@@ -170,9 +160,9 @@ def _run_piece(module: fx.GraphModule, trials: Sequence[Trial], x: Tensor, label
         trial.differences.append(measure(rounded, prefix.unchanged, labels))
 
 
-def loss_increases(trials: Sequence[Trial]) -> dict[str, dict[int, LossIncrease]]:
+def loss_increases(trials: Sequence[Trial]) -> LossTable:
     """By layer or tensor, then by bits."""
-    found: dict[str, dict[int, LossIncrease]] = {}
+    found: LossTable = {}
     for trial in trials:
         values = torch.cat(trial.differences).double()
         if not bool(torch.isfinite(values).all()):
@@ -183,3 +173,24 @@ def loss_increases(trials: Sequence[Trial]) -> dict[str, dict[int, LossIncrease]
         error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
         found.setdefault(trial.name, {})[trial.bits] = LossIncrease(values.mean().item(), error)
     return found
+
+
+def measured_side(subject: Subject, run: MetricRun, trials: Sequence[Trial], measure: Measure) -> Side:
+    """Trials of one side of the network, run within the budget."""
+    images = run_trials(
+        subject.loaded, trials, subject.batches, budget_s=run.budget_s, reporter=run.reporter, measure=measure
+    )
+    return Side(loss_increases(trials), in_nats=True, images=images)
+
+
+def weights(subject: Subject, run: MetricRun) -> Side:
+    """One layer's weights at a time, with the labels."""
+    return measured_side(subject, run, weight_trials(subject, subject.weight_bits), with_labels)
+
+
+def activations(subject: Subject, run: MetricRun) -> Side:
+    """One tensor at a time, with the labels."""
+    return measured_side(subject, run, activation_trials(subject, subject.activation_bits), with_labels)
+
+
+METRIC = Metric(CARD, weights, activations)

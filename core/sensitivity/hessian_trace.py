@@ -3,126 +3,255 @@
 Hutchinson's estimator as in HAWQ-V2 (Dong et al., https://arxiv.org/abs/1911.03852, section 3.2) and PyHessian
 (Yao et al., https://arxiv.org/abs/1912.07145): for v of independent signs, E[v' H v] = Tr H. One Hessian-vector product
 with signs for all layers at once serves every layer: in v_l' (H v)_l = sum_m v_l' H_lm v_m the terms m != l have mean
-zero. That adds variance, which the standard error over the probes includes.
+zero. That adds variance, which the standard error over the probes includes. A layer whose error is within the tolerance
+takes no part in later probes; those that are left go on with probes of their own, cheaper and without the terms of the
+others.
 
 Each probe sees a few of the images, in turn: its value is then random in the images too, so that the standard error
 tells of both, and for equal time many cheap probes know more than few dear ones.
 
-The mean trace is Tr H_l / n_l, n_l the number of weights of layer l.
+The mean trace is Tr H_l / n_l, n_l the number of weights of layer l. An output channel's trace is the same sum over its
+own weights. For activations the Hessian is taken in what layers read, image by image, as in HAWQ-V2's section 3.3, and
+n_l is the number of values of the tensor for one image. As the loss of b bits stands 0.5 * Tr H_l / n_l * ||Q_b(w) -
+w||^2: the second-order term if H_l were a multiple of the identity. HAWQ-V2 leaves out the half.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from core.errors import InvalidInput, UnsupportedModel
 from core.graph.loaded_model import LoadedModel
 from core.jobs.task import Reporter
+from core.quantizers.base import reduced_dimensions
 from core.sensitivity.chunks import Batch, chunks
-from core.tasks import classification
+from core.sensitivity.curvature import (
+    Opener,
+    activation_pieces,
+    first_derivative,
+    layer_sites,
+    products,
+    signs,
+    weight_pieces,
+)
+from core.sensitivity.metric import Metric, MetricCard, MetricRun, Subject
+from core.sensitivity.perturbation import activation_perturbations, channel_perturbations, weight_perturbations
+from core.sensitivity.terms import ChannelLosses, ChannelTable, Score, Side, scaled_by
 
 TOLERANCE = 0.1  # of the trace, in every layer
-FEWEST_PROBES, MOST_PROBES = 8, 128
+FEWEST_PROBES, MOST_PROBES = 12, 128
 MACS_PER_PROBE = 8e8  # forward; a product costs about eight times as much
 FEWEST_IMAGES, MOST_IMAGES = 8, 64  # per probe
 
-Loss = Callable[[], Tensor]  # differentiable twice in the parameters
+CARD = MetricCard(
+    id="hessian-trace",
+    title="Hessian trace",
+    paper="Dong et al., HAWQ-V2, NeurIPS 2020",
+    link="https://arxiv.org/abs/1911.03852",
+    summary="Half the mean trace of the Hessian times the squared rounding error, for weights and for activations.",
+    score="mean Hessian trace",
+    per_channel=True,
+    uses_labels=True,
+    uses_traces=True,
+    reconstruction_notes="Each probe sees some of the images, so that its error tells of images too. The half is of "
+    "the Taylor series. Brought to the scale of measured losses by one factor per width, which HAWQ-V2 has not.",
+)
 
 
 @dataclass(frozen=True)
 class TraceEstimate:
-    """`mean_trace` and its standard error, from so many probes (`samples`)."""
+    """`mean_trace` and its standard error, from so many probes (`samples`); the same by output channel, if asked."""
 
     mean_trace: float
     standard_error: float
     samples: int
+    channels: tuple[float, ...] = ()
+    channel_errors: tuple[float, ...] = ()
+
+    @property
+    def score(self) -> Score:
+        """For a ranking of layers."""
+        return Score(self.mean_trace, self.standard_error, self.samples)
 
 
 def hessian_traces(
-    loaded: LoadedModel, batches: Sequence[Batch], *, budget_s: float, seed: int, reporter: Reporter
+    loaded: LoadedModel,
+    batches: Sequence[Batch],
+    *,
+    budget_s: float,
+    seed: int,
+    reporter: Reporter,
+    per_channel: bool = False,
 ) -> dict[str, TraceEstimate]:
     """By layer, for the mean cross entropy of the float network in eval mode.
 
     Ends when every standard error is within a tenth of its trace, at 128 probes, or when the budget is used up.
     """
-    network = copy.deepcopy(loaded.module).eval().requires_grad_(False)
-    names = [layer.name for layer in loaded.inventory.layers]
-    weights = [network.get_parameter(f"{name}.weight").requires_grad_(True) for name in names]
-    size = int(MACS_PER_PROBE / max(loaded.inventory.total_macs, 1))
-    pieces = chunks(batches, loaded.inventory, most_per_chunk=min(max(size, FEWEST_IMAGES), MOST_IMAGES))
-    if not pieces:
-        raise InvalidInput("there is no image to estimate the Hessian with", hint="give at least one training image")
-    losses = [partial(_mean_loss, network, piece) for piece in pieces]
-    quadratic_forms = estimate_traces(losses, weights, budget_s=budget_s, seed=seed, reporter=reporter)
-    columns = quadratic_forms.unbind(1)
+    layers = loaded.inventory.layers
+    pieces = weight_pieces(loaded, _few_images(loaded, batches))
+    axes = [(1 if layer.kind == "conv_transpose2d" else 0) if per_channel else None for layer in layers]
+    forms = estimate_traces(pieces, axes=axes, budget_s=budget_s, seed=seed, reporter=reporter)
     return {
-        name: _mean_trace(name, values, weight.numel())
-        for name, values, weight in zip(names, columns, weights, strict=True)
+        layer.name: _mean_trace(layer.name, values, layer.parameters)
+        for layer, values in zip(layers, forms, strict=True)
     }
 
 
-def _mean_loss(network: fx.GraphModule, batch: Batch) -> Tensor:
-    return classification.loss(network(batch[0]), batch[1])
+def activation_traces(
+    loaded: LoadedModel, batches: Sequence[Batch], *, budget_s: float, seed: int, reporter: Reporter
+) -> dict[str, TraceEstimate]:
+    """By the tensor that layers read: the mean over images of the trace of d2L/da2, over the values of one image."""
+    pieces = activation_pieces(loaded, _few_images(loaded, batches))
+    names = [site.name for site in layer_sites(loaded)]
+    forms = estimate_traces(
+        pieces, axes=[None] * len(names), budget_s=budget_s, seed=seed, reporter=reporter, what="activations"
+    )
+    values = [math.prod(site.node.meta["shape"][1:]) for site in layer_sites(loaded)]
+    return {name: _mean_trace(name, each, count) for name, each, count in zip(names, forms, values, strict=True)}
+
+
+def _few_images(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Batch]:
+    size = int(MACS_PER_PROBE / max(loaded.inventory.total_macs, 1))
+    found = chunks(batches, loaded.inventory, most_per_chunk=min(max(size, FEWEST_IMAGES), MOST_IMAGES))
+    if not found:
+        raise InvalidInput("there is no image to estimate the Hessian with", hint="give at least one training image")
+    return found
 
 
 def estimate_traces(
-    losses: Sequence[Loss], parameters: Sequence[Tensor], *, budget_s: float, seed: int, reporter: Reporter
-) -> Tensor:
-    """v_l' (H v)_l by probe and parameter, float64 (probes, parameters); the probes take the losses in turn."""
+    pieces: Sequence[Opener],
+    *,
+    axes: Sequence[int | None],
+    budget_s: float,
+    seed: int,
+    reporter: Reporter,
+    what: str = "weights",
+) -> list[Tensor]:
+    """v_l' (H v)_l of each variable, float64 (probes, 1), or (probes, channels) along its axis.
+
+    The probes take the pieces in turn; all variables have the first ones, later ones those that are not yet known.
+    """
     started = time.monotonic()
     generator = torch.Generator().manual_seed(seed)
-    derivative = _first_derivative(losses[0], parameters) if len(losses) == 1 else None
-    found: list[Tensor] = []
-    while not _enough(found):
-        first = derivative or _first_derivative(losses[len(found) % len(losses)], parameters)
-        found.append(_quadratic_forms(first, parameters, _signs(parameters, generator)))
-        elapsed = time.monotonic() - started
-        reporter.progress(max(len(found) / MOST_PROBES, min(elapsed / budget_s, 1.0)), f"{len(found)} probes")
-        if len(found) > 1 and elapsed * (1 + 1 / len(found)) > budget_s:
+    found: list[list[Tensor]] = [[] for _ in axes]
+    active, done = list(range(len(axes))), 0
+    while active:
+        if done == 0 or len(pieces) > 1:
+            piece = pieces[done % len(pieces)]()
+            derivative = first_derivative(piece)
+        probe = [signs(piece.variables[index], generator) for index in active]
+        rows = products(derivative, piece.variables, probe, active)
+        for index, sign, row in zip(active, probe, rows, strict=True):
+            found[index].append(_form(sign * row, axes[index]))
+        done, elapsed = done + 1, time.monotonic() - started
+        active = [index for index in active if not _enough(found[index])]
+        share = max(done / MOST_PROBES, min(elapsed / budget_s, 1.0))
+        reporter.progress(min(share, 1.0), f"{what}: {done} probes, {len(axes) - len(active)} of {len(axes)} known")
+        if done > 1 and elapsed * (1 + 1 / done) > budget_s:
             break
-    return torch.stack(found)
+    return [torch.stack(each) for each in found]
 
 
-def _first_derivative(loss: Loss, parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    return torch.autograd.grad(loss(), parameters, create_graph=True, materialize_grads=True)
-
-
-def _quadratic_forms(derivative: Sequence[Tensor], parameters: Sequence[Tensor], probe: Sequence[Tensor]) -> Tensor:
-    """v_l' (H v)_l of each parameter, float64."""
-    products = torch.autograd.grad(derivative, parameters, probe, retain_graph=True, materialize_grads=True)
-    forms = [torch.dot(sign.view(-1), product.reshape(-1)) for sign, product in zip(probe, products, strict=True)]
-    return torch.stack(forms).double().cpu()
-
-
-def _signs(parameters: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
-    """-1 and +1 with equal chance, drawn on the CPU so that every device sees the same."""
-    return [
-        torch.randint(0, 2, each.shape, generator=generator).mul_(2).sub_(1).to(each.device, each.dtype)
-        for each in parameters
-    ]
+def _form(values: Tensor, axis: int | None) -> Tensor:
+    """Sums over all but the axis, float64."""
+    if axis is None:
+        return values.sum(dtype=torch.float64).view(1).cpu()
+    return values.sum(reduced_dimensions(axis, values.dim()), dtype=torch.float64).flatten().cpu()
 
 
 def _enough(found: Sequence[Tensor]) -> bool:
     if len(found) < FEWEST_PROBES:
         return False
-    forms = torch.stack(list(found))
-    error = forms.std(0) / math.sqrt(len(found))
-    return len(found) >= MOST_PROBES or bool((error <= TOLERANCE * forms.mean(0).abs()).all())
+    forms = torch.stack(list(found)).sum(1)
+    error = forms.std().item() / math.sqrt(len(found))
+    return len(found) >= MOST_PROBES or error <= TOLERANCE * abs(forms.mean().item())
 
 
-def _mean_trace(name: str, forms: Tensor, weights: int) -> TraceEstimate:
+def _mean_trace(name: str, forms: Tensor, values: int) -> TraceEstimate:
     if not bool(torch.isfinite(forms).all()):
         raise UnsupportedModel(
-            f"the loss has no finite second derivative in the weights of {name!r}",
+            f"the loss has no finite second derivative at {name!r}",
             hint="check the network's weights, or choose the sensitivity metric 'direct'",
         )
-    error = forms.std().item() / math.sqrt(len(forms))
-    return TraceEstimate(forms.mean().item() / weights, error / weights, len(forms))
+    channels = forms.shape[1]
+    total, root = forms.sum(1), math.sqrt(len(forms))
+    by_channel, errors = forms.mean(0) * channels / values, forms.std(0) / root * channels / values
+    split = channels > 1
+    return TraceEstimate(
+        mean_trace=total.mean().item() / values,
+        standard_error=total.std().item() / root / values,
+        samples=len(forms),
+        channels=tuple(by_channel.tolist()) if split else (),
+        channel_errors=tuple(errors.tolist()) if split else (),
+    )
+
+
+def weights(subject: Subject, run: MetricRun) -> Side:
+    """From the traces of the stage before; InvalidInput without them."""
+    if subject.traces is None:
+        raise InvalidInput(f"the metric {CARD.id!r} needs Hessian traces", hint="run the traces stage first")
+    traces = {name: TraceEstimate(**trace) for name, trace in subject.traces.items()}
+    scores = {name: trace.score for name, trace in traces.items()}
+    distances = weight_perturbations(subject.loaded, subject.quantizer, subject.weight_bits)
+    return Side(
+        losses=scaled_by(distances, scores, 0.5),
+        in_nats=False,
+        images=sum(len(labels) for _, labels in subject.batches),
+        scores=scores,
+        channels=_channels(subject, traces) if subject.choice.per_channel else {},
+        notes=_notes(traces),
+    )
+
+
+def activations(subject: Subject, run: MetricRun) -> Side:
+    """By the same estimator, in what layers read."""
+    traces = activation_traces(
+        subject.loaded, subject.batches, budget_s=0.8 * run.budget_s, seed=run.seed, reporter=run.reporter
+    )
+    rounding = activation_perturbations(subject, run, share=0.2)
+    scores = {name: trace.score for name, trace in traces.items()}
+    return Side(
+        losses=scaled_by({name: each.squared for name, each in rounding.items()}, scores, 0.5),
+        in_nats=False,
+        images=sum(len(labels) for _, labels in subject.batches),
+        scores=scores,
+        notes=_notes(traces),
+    )
+
+
+def _channels(subject: Subject, traces: dict[str, TraceEstimate]) -> ChannelTable:
+    distances = channel_perturbations(subject.loaded, subject.quantizer, subject.weight_bits)
+    return {
+        name: {bits: _by_channel(trace, moved) for bits, moved in distances[name].items()}
+        for name, trace in traces.items()
+    }
+
+
+def _by_channel(trace: TraceEstimate, moved: Sequence[float]) -> ChannelLosses:
+    channels = trace.channels or (trace.mean_trace,) * len(moved)
+    errors = trace.channel_errors or (trace.standard_error,) * len(moved)
+    rows = list(zip(channels, errors, moved, strict=True))
+    return ChannelLosses(
+        mean=tuple(0.5 * max(value, error) * distance for value, error, distance in rows),
+        standard_error=tuple(0.5 * error * distance for _, error, distance in rows),
+    )
+
+
+def _notes(traces: dict[str, TraceEstimate]) -> tuple[str, ...]:
+    notes = []
+    unsure = [name for name, trace in traces.items() if trace.standard_error > 0.5 * abs(trace.mean_trace)]
+    if unsure:
+        notes.append(f"the trace is uncertain by more than half in {', '.join(unsure)}: give a larger budget")
+    lost = [name for name, trace in traces.items() if trace.mean_trace < trace.standard_error]
+    if lost:
+        notes.append(f"the trace is lost in noise in {', '.join(lost)}: its standard error stands in")
+    return tuple(notes)
+
+
+METRIC = Metric(CARD, weights, activations)

@@ -31,7 +31,7 @@ def finished(world: World) -> str:
     result(world, job_id, "inspect", {"inventory": shown, "float": accuracy, "splits": summary(), "warnings": ["w"]})
     layers = {"stem": {"4": 0.1}, "left": {"4": 0.2}, "right": {"4": 0.3}}
     found = {"metric": "hessian-trace", "weights": layers, "activations": {"input": {"4": 0.05}}, "seconds": 3.0,
-             "traces": {"stem": {"mean_trace": 2.0, "standard_error": 0.1}}}  # fmt: skip
+             "scores": {"stem": {"value": 2.0, "standard_error": 0.1}}}  # fmt: skip
     result(world, job_id, "sensitivity", {"sensitivity": found})
     result(
         world,
@@ -58,7 +58,7 @@ def test_the_report_gathers_what_the_stages_found(world: World) -> None:
     report = world.client.get(f"/jobs/{finished(world)}/report").json()
     assert [layer["name"] for layer in report["inventory"]["layers"]] == ["stem", "left", "right"]
     stem = report["sensitivity"]["layers"][0]
-    shown = {"weights": {"4": 0.1}, "activations": {"4": 0.05}, "trace": 2.0, "standard_error": 0.1}
+    shown = {"weights": {"4": 0.1}, "activations": {"4": 0.05}, "score": 2.0, "standard_error": 0.1}
     assert {name: stem[name] for name in shown} == shown
     assert report["sensitivity"]["metric"] == "hessian-trace"
     assert report["costs"]["bismo-cloud"]["provenance"] == "simulated"

@@ -41,7 +41,7 @@ def job(*constraints: Json) -> Json:
 def report() -> Json:
     losses = {str(bits): 2.0**-bits for bits in range(1, 9)}
     layers = [
-        {"name": name, "trace": 0.5, "standard_error": 0.1, "weights": losses, "activations": losses}
+        {"name": name, "score": 0.5, "standard_error": 0.1, "weights": losses, "activations": losses}
         for name in ("conv1", HOSTILE)
     ]
     return {
@@ -206,8 +206,8 @@ def test_sensitivity_follows_the_picked_bits_and_float_costs_nothing() -> None:
     drawn = figure("sensitivity", job(), CANDIDATES, report(), FigureQuery(candidate="id-point-1"))
     assert drawn.rows[0][3] == 2.0**-4
     assert drawn.rows[1][4] == 0.0
-    traces = figure("sensitivity", job(), CANDIDATES, report(), FigureQuery(at_bits=0)).data
-    assert traces[0]["error_y"]["array"] == [0.1, 0.1]
+    scores = figure("sensitivity", job(), CANDIDATES, report(), FigureQuery(at_bits=0)).data
+    assert scores[0]["error_y"]["array"] == [0.1, 0.1]
 
 
 def test_names_never_become_markup_or_formulas() -> None:

@@ -271,7 +271,7 @@ def report(count: int, hostile: bool = False) -> Json:
         layers.append(
             {
                 "name": layer["name"],
-                "trace": trace,
+                "score": trace,
                 "standard_error": trace * 0.08,
                 "weights": {str(bits): trace * 4.0 ** (2 - bits) for bits in range(1, 9)},
                 "activations": {str(bits): 0.4 * trace * 4.0 ** (2 - bits) for bits in range(1, 9)},

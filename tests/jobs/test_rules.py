@@ -354,3 +354,10 @@ def test_levels_are_not_chosen_by_a_handful_of_images() -> None:
     asked = {**body, "post_training": {"rounding": "gptq", "samples": 8}}
     assert "8 images are too few" in refused(asked, splits={"train": {"images": 900}})["post_training.samples"]
     assert not refused(body, splits={"train": {"images": 32}})
+
+
+def test_metrics_that_are_compared_exist_and_channels_are_asked_of_those_that_tell_them_apart() -> None:
+    faults = refused(few(sensitivity={"metric": "direct", "per_channel": True, "compare": ["fisher", "magic"]}))
+    assert set(faults) == {"sensitivity.compare.1", "sensitivity.per_channel"}
+    assert "fisher" in faults["sensitivity.per_channel"]
+    assert refused(few(sensitivity={"metric": "fisher", "per_channel": True, "compare": ["direct"]})) == {}

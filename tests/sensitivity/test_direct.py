@@ -13,14 +13,9 @@ from core.jobs.specification import QuantizerChoice
 from core.policy import LayerBits, Policy
 from core.quantizers.registry import METHODS
 from core.sensitivity.chunks import chunks
-from core.sensitivity.direct import (
-    activation_trials,
-    loss_increases,
-    run_trials,
-    weight_trials,
-    with_float_network,
-    with_labels,
-)
+from core.sensitivity.direct import activation_trials, loss_increases, run_trials, weight_trials, with_labels
+from core.sensitivity.divergence import with_float_network
+from core.sensitivity.metric import Subject
 from core.sensitivity.perturbation import rounded_weight, weight_perturbations
 from core.tasks.classification import evaluate
 
@@ -40,6 +35,11 @@ def calibration(loaded: LoadedModel, images: Images) -> Calibration:
     return calibrate(loaded, [x for x, _ in images.tensors()])
 
 
+@pytest.fixture(scope="module")
+def subject(loaded: LoadedModel, calibration: Calibration, images: Images) -> Subject:
+    return Subject(loaded, calibration, images.tensors(), QuantizerChoice(method="lsq"))
+
+
 def one_changed(loaded: LoadedModel, names: set[str], side: str, bits: int) -> Policy:
     widths = {
         layer.name: {"weights": 32, "activations": 32, **({side: bits} if layer.name in names else {})}
@@ -53,10 +53,8 @@ def test_a_trial_is_the_quantized_network_with_everything_else_float(
     loaded: LoadedModel, calibration: Calibration, images: Images, method: str
 ) -> None:
     batches = images.tensors(20)
-    trials = [
-        *weight_trials(loaded, QuantizerChoice(method=method), (2, 4)),
-        *activation_trials(loaded, calibration, QuantizerChoice(method=method), (2, 4)),
-    ]
+    subject = Subject(loaded, calibration, batches, QuantizerChoice(method=method))
+    trials = [*weight_trials(subject, (2, 4)), *activation_trials(subject, (2, 4))]
     run_trials(loaded, trials, batches, budget_s=60, reporter=Silent())
     found = loss_increases(trials)
     before = evaluate(loaded.module, batches).loss
@@ -68,8 +66,10 @@ def test_a_trial_is_the_quantized_network_with_everything_else_float(
             assert found[name][2].mean == pytest.approx(evaluate(model, batches).loss - before, abs=1e-5)
 
 
-def test_the_standard_error_is_that_of_a_mean_over_images(loaded: LoadedModel, images: Images) -> None:
-    trials = weight_trials(loaded, QuantizerChoice(method="lsq"), (2,))
+def test_the_standard_error_is_that_of_a_mean_over_images(
+    loaded: LoadedModel, subject: Subject, images: Images
+) -> None:
+    trials = weight_trials(subject, (2,))
     used = run_trials(loaded, trials, images.tensors(), budget_s=60, reporter=Silent())
     differences = torch.cat(trials[0].differences).double()
     assert used == len(differences) == 60
@@ -90,10 +90,10 @@ def test_the_divergence_is_the_increase_that_labels_of_the_float_network_would_s
 
 
 def test_a_spent_budget_leaves_fewer_images_not_fewer_answers(
-    loaded: LoadedModel, images: Images, monkeypatch: pytest.MonkeyPatch
+    loaded: LoadedModel, subject: Subject, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.sensitivity.direct.MACS_PER_PIECE", 1)
-    trials = weight_trials(loaded, QuantizerChoice(method="lsq"), (2, 8))
+    trials = weight_trials(subject, (2, 8))
     assert run_trials(loaded, trials, images.tensors(), budget_s=1e-9, reporter=Silent()) == 8
     assert all(set(by_bits) == {2, 8} for by_bits in loss_increases(trials).values())
 

@@ -83,10 +83,21 @@ def _chosen_from_catalogue(specification: JobSpecification, around: Circumstance
         known = around.catalogue.get(registry, {})
         if chosen not in known:
             yield Fault(path, f"there is no {chosen!r}; choose from {listed(known)}")
+    yield from _metrics(specification, around.catalogue.get("sensitivity_metrics", {}))
     strategy = around.catalogue.get("strategies", {}).get(specification.search.strategy)
     if strategy is not None:
         settings = specification.search.settings
         yield from settings_faults(settings, strategy["settings_schema"], strategy["title"], "search")
+
+
+def _metrics(specification: JobSpecification, cards: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:
+    choice = specification.sensitivity
+    for index, name in enumerate(choice.compare):
+        if name not in cards:
+            yield Fault(f"sensitivity.compare.{index}", f"there is no {name!r}; choose from {listed(cards)}")
+    if choice.per_channel and not cards.get(choice.metric, {}).get("per_channel", True):
+        able = [name for name, card in cards.items() if card.get("per_channel")]
+        yield Fault("sensitivity.per_channel", f"{choice.metric} does not tell channels apart; {listed(able)} do")
 
 
 def _targets(specification: JobSpecification, targets: Mapping[str, Target]) -> Iterator[Fault]:

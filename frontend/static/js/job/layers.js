@@ -30,7 +30,7 @@ export class Layers {
 
   controls() {
     const at = h("select", { onchange: (event) => this.choices.set({ at: event.target.value }) },
-      [["picked", "at the picked bits"], ...[8, 7, 6, 5, 4, 3, 2].map((bits) => [String(bits), `at ${bits} bits`]), ["0", "mean Hessian trace"]].map(([value, words]) => h("option", { value }, words)));
+      [["picked", "at the picked bits"], ...[8, 7, 6, 5, 4, 3, 2].map((bits) => [String(bits), `at ${bits} bits`]), ["0", "the metric's own score"]].map(([value, words]) => h("option", { value }, words)));
     at.value = this.choices.at;
     this.at = at;
     const scale = h("span", { class: "scale", "aria-label": "Scale of bits" }, [0, 2, 3, 4, 5, 6, 7, 8, 32].map(bitCell), " bits");
@@ -104,7 +104,7 @@ export class Layers {
     const sensitivity = this.data.report?.sensitivity?.layers?.find((one) => one.name === layer.name) ?? {};
     const bits = this.picked?.policy?.layers?.[layer.name] ?? {};
     const loss = (side) => (bits[side] === 32 ? 0 : sensitivity[side]?.[String(Math.round(mean(bits[side])))]);
-    return { index, layer, bits, loss, trace: sensitivity.trace, error: sensitivity.standard_error, latency: cost.latency_s, share: total > 0 ? cost.latency_s / total : null, bound: cost.bound_by };
+    return { index, layer, bits, loss, score: sensitivity.score, error: sensitivity.standard_error, latency: cost.latency_s, share: total > 0 ? cost.latency_s / total : null, bound: cost.bound_by };
   }
 
   describe(index) {
@@ -132,7 +132,7 @@ const COLUMNS = [
   { title: "A bits", number: true, cell: (row) => bitCell(row.bits.activations), key: (row) => row.bits.activations },
   { title: "Loss, weights", number: true, cell: (row) => digits(row.loss("weights")), key: (row) => row.loss("weights") },
   { title: "Loss, activations", number: true, cell: (row) => digits(row.loss("activations")), key: (row) => row.loss("activations") },
-  { title: "Mean Hessian trace", number: true, cell: (row) => (isNumber(row.trace) ? `${digits(row.trace)}${isNumber(row.error) ? ` ± ${digits(row.error, 2)}` : ""}` : "–"), key: (row) => row.trace },
+  { title: "Score", number: true, cell: (row) => (isNumber(row.score) ? `${digits(row.score)}${isNumber(row.error) ? ` ± ${digits(row.error, 2)}` : ""}` : "–"), key: (row) => row.score },
   { title: "Latency", number: true, cell: (row) => quantity("latency", row.latency), key: (row) => row.latency },
   { title: "Share", number: true, cell: (row) => percent(row.share, 1), key: (row) => row.share },
   { title: "Bound by", cell: (row) => row.bound ?? "–", key: (row) => row.bound },
