@@ -112,9 +112,19 @@ def own_answer(row: OwnTarget) -> TargetAnswer:
 
 def listed(answer: TargetAnswer) -> TargetAnswer:
     """The same without long lists among its parameters."""
-    kept: dict[str, Any] = {
+    return answer.model_copy(update={"parameters": _short(answer.parameters)})
+
+
+def listed_specification(specification: dict[str, Any]) -> dict[str, Any]:
+    """A job's specification whose own targets are without long lists among their parameters."""
+    own = specification.get("own_targets") or {}
+    short = {name: {**target, "parameters": _short(target["parameters"])} for name, target in own.items()}
+    return {**specification, "own_targets": short} if own else specification
+
+
+def _short(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {
         name: value
-        for name, value in answer.parameters.items()
+        for name, value in parameters.items()
         if not (isinstance(value, list) and len(value) > LISTED_VALUES)
     }
-    return answer if len(kept) == len(answer.parameters) else answer.model_copy(update={"parameters": kept})

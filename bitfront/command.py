@@ -205,14 +205,24 @@ def targets(
         str | None, typer.Argument(help="an id, or a TOML file of your own, which is checked: all there is to know")
     ] = None,
     toml: Annotated[bool, typer.Option("--toml", help="its TOML, to start your own from")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="keep a file at a service, new or in place of itself")
+    ] = False,
+    server: Server = None,
 ) -> None:
-    """List the hardware that can be searched for; or describe one target, and check one of your own."""
-    from bitfront.targets import print_target, print_targets  # noqa: PLC0415
+    """List the hardware that can be searched for; or describe one target, and check or keep one of your own."""
+    from bitfront.client import connect  # noqa: PLC0415
+    from bitfront.targets import keep_target, print_target, print_targets  # noqa: PLC0415
 
     if name is None:
         print_targets(console)
-    else:
+        return
+    if not keep:
         print_target(name, console, toml=toml)
+        return
+    with connect(server) as client:
+        kept = keep_target(client, name)
+        console.print(f"Kept: {client.address}/ui/targets/{kept['id']}", markup=False, soft_wrap=True)
 
 
 @app.command()

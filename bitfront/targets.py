@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bitfront.own_targets import named_target
+from bitfront.client import Client, Json
+from bitfront.own_targets import named_target, read_file
+from core.errors import NotFound
 from core.hardware.kinds.registry import kind_of
 from core.hardware.target import Fit, Target
 from core.hardware.target_file import target_toml
@@ -45,6 +48,17 @@ def print_target(name: str, console: Console, *, toml: bool = False) -> None:
     _print_parameters(target, console)
     if target.fit is not None:
         _print_fit(target.fit, console)
+
+
+def keep_target(client: Client, name: str) -> Json:
+    """A file of one's own at a service: new there, or in the place of the own target of its id."""
+    target = read_file(name)
+    text = {"toml": Path(name).read_text(encoding="utf-8")}
+    try:
+        client.call("GET", f"/targets/{target.id}")
+    except NotFound:
+        return client.call("POST", "/targets", json=text)
+    return client.call("PUT", f"/targets/{target.id}", json=text)
 
 
 def _facts(target: Target) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from api.json_body import json_of
 from api.pagination import PageQuery, cursor_after
 from api.results import artifacts_of, candidates_of
 from api.schemas import ArtifactAnswer, CandidateAnswer, JobAnswer, Listing
+from api.targets import listed_specification
 from core.errors import Conflict, InvalidInput, InvalidSpecification, NotFound
 from core.jobs.specification import JobSpecification
 from core.store.repositories.jobs import JobRepository
@@ -51,10 +52,11 @@ def create_job(
 
 @router.get("", responses=errors(InvalidInput))
 def list_jobs(services: ServicesDep, session: SessionDep, owner: Principal, page: PageQuery) -> Listing[JobAnswer]:
-    """Jobs, newest first."""
+    """Jobs, newest first; the rows of their own tables are told one job at a time."""
     found = JobRepository(session, owner).page(page.after, page.limit)
-    views = JobViews(session, owner, services.settings.workers)
-    return Listing(items=views.many(found.items), next=cursor_after(found.next))
+    jobs = JobViews(session, owner, services.settings.workers).many(found.items)
+    short = [job.model_copy(update={"specification": listed_specification(job.specification)}) for job in jobs]
+    return Listing(items=short, next=cursor_after(found.next))
 
 
 @router.get("/{job_id}", responses=errors(NotFound, InvalidInput))

@@ -17,6 +17,8 @@ from bitfront.command import app
 from bitfront.data_files import DataFile, data_files
 from bitfront.example import example_dataset_path, example_model_path
 from core.errors import BitfrontError, Conflict, InvalidInput, InvalidSpecification, NotFound, Unavailable
+from core.hardware.target_file import target_toml
+from core.hardware.targets import load_targets
 from core.store.tables import Dataset, Model
 from tests.api.served import World, inventory, summary
 from tests.api.test_bundles import exported
@@ -132,3 +134,30 @@ def test_images_can_be_bound_to_a_split(tmp_path: Path) -> None:
     assert data_files([f"{train}:train", str(odd)]) == [DataFile(train, "train"), DataFile(odd)]
     with pytest.raises(InvalidInput, match="no split 'test'"):
         data_files([f"{train}:test"])
+
+
+def chip(folder: Path, **changes: Any) -> Path:
+    target = load_targets()["bismo-edge"].model_copy(update={"id": "my-chip", **changes})
+    file = folder / "my-chip.toml"
+    file.write_text(target_toml(target))
+    return file
+
+
+def test_a_target_of_ones_own_is_kept_at_a_service_and_changed_there(world: World, tmp_path: Path) -> None:
+    for batch in (1, 2):
+        done = typed(world, "targets", str(chip(tmp_path, batch=batch)), "--keep")
+        assert done.exit_code == 0, done.output
+        assert "/ui/targets/my-chip" in done.output
+        assert world.client.get("/targets/my-chip").json()["batch"] == batch
+    assert "belongs to a target that ships" in refused(
+        world, InvalidInput, "targets", str(chip(tmp_path, id="bismo-edge")), "--keep"
+    )
+
+
+def test_a_submitted_job_takes_a_target_along_from_its_file(world: World, tmp_path: Path) -> None:
+    job = job_file(tmp_path, **world.body())
+    assert typed(world, "submit", job, "--target", "bismo-cloud", "--target", str(chip(tmp_path))).exit_code == 0
+    [made] = jobs(world)
+    assert made["specification"]["targets"] == ["bismo-cloud", "my-chip"]
+    assert list(made["specification"]["own_targets"]) == ["my-chip"]
+    assert not [each for each in world.client.get("/targets").json()["items"] if each["own"]]

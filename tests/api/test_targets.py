@@ -150,6 +150,15 @@ def test_a_long_table_is_listed_without_its_rows(world: World) -> None:
     assert len(world.client.get("/targets/board").json()["parameters"]["rows"]) == 120
 
 
+def test_a_long_table_goes_with_its_job_and_not_with_the_list_of_jobs(world: World) -> None:
+    rows = "".join(f"{layer.name},{w},{a},1\n" for layer in LAYERS for w in range(1, 9) for a in range(1, 9))
+    assert upload(world, "layer,weight_bits,activation_bits,latency_s\n" + rows).is_success
+    job = world.job(targets=["board"])
+    assert len(job["specification"]["own_targets"]["board"]["parameters"]["rows"]) == 192
+    [in_list] = world.client.get("/jobs").json()["items"]
+    assert "rows" not in in_list["specification"]["own_targets"]["board"]["parameters"]
+
+
 WRONG_UPLOADS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"id": ""}, ROWS, "'id' is missing"),
     ({"device": " "}, ROWS, "'device' is missing"),
