@@ -205,9 +205,7 @@ def targets(
         str | None, typer.Argument(help="an id, or a TOML file of your own, which is checked: all there is to know")
     ] = None,
     toml: Annotated[bool, typer.Option("--toml", help="its TOML, to start your own from")] = False,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="keep a file at a service, new or in place of itself")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="keep a file at a service, new or in place of itself")] = False,
     server: Server = None,
 ) -> None:
     """List the hardware that can be searched for; or describe one target, and check or keep one of your own."""
