@@ -22,7 +22,7 @@ from api.targets import TargetId, Toml, find_target
 from core.errors import Conflict, InvalidInput, InvalidSpecification, NotFound, TooLarge, UnsupportedFormat
 from core.figures.cost_report import comparison_report, cost_report
 from core.figures.figure import Figure
-from core.graph.inventory import Inventory, Layer
+from core.graph.inventory import Inventory
 from core.hardware.cost_files import exported_table
 from core.hardware.kind import Fact, KnowsFacts
 from core.hardware.kinds.registry import kind_of
@@ -34,6 +34,7 @@ from core.store.repositories.uploads import ModelRepository
 router = APIRouter(tags=["targets"])
 
 MOST_TARGETS = 12
+MOST_SEARCHED = 6  # each takes a search of seconds
 FORM_COLUMNS = ("layer", "shape", "weight_bits", "activation_bits", "latency_ms", "energy_mj")
 _REFUSED = errors(NotFound, Conflict, InvalidInput, InvalidSpecification)
 Width = Annotated[int, Query(ge=1, le=32)]
@@ -66,8 +67,8 @@ def cost_figures(
     layer: Annotated[str | None, Query(max_length=1000)] = None,
 ) -> dict[str, Any]:
     """Roofline, latency by layer and heat maps over the widths, for plotly.js, each with its data as a table."""
-    layers, (found,) = _read(services, owner, model_id, [target])
-    return cost_report(found, layers, weight_bits, activation_bits, layer)
+    inventory, (found,) = _read(services, owner, model_id, [target])
+    return cost_report(found, inventory.layers, weight_bits, activation_bits, layer)
 
 
 @router.post(
@@ -82,8 +83,8 @@ async def preview_target(sent: Preview, services: ServicesDep, owner: Principal)
 
 def _preview(services: Services, owner: UUID, sent: TargetPreview) -> dict[str, Any]:
     target = read_target_text(sent.toml)
-    layers, _ = _read(services, owner, sent.model_id, [])
-    return cost_report(target, layers, sent.weight_bits, sent.activation_bits, sent.layer)
+    inventory, _ = _read(services, owner, sent.model_id, [])
+    return cost_report(target, inventory.layers, sent.weight_bits, sent.activation_bits, sent.layer)
 
 
 @router.get("/targets/{target_id}/facts", responses=errors(NotFound, InvalidInput))
@@ -107,8 +108,8 @@ def measurement_form(
     """Every layer of a network at a pair of widths with room for what you measure, as `POST /targets/measurements`
     reads it.
     """
-    layers, _ = _read(services, owner, model_id, [])
-    rows = [(layer.name, signature(layer), weight_bits, activation_bits, None, None) for layer in layers]
+    inventory, _ = _read(services, owner, model_id, [])
+    rows = [(layer.name, signature(layer), weight_bits, activation_bits, None, None) for layer in inventory.layers]
     table = Figure("measurements", [], {}, FORM_COLUMNS, rows)
     headers = {"Content-Disposition": content_disposition("measurements.csv")}
     return Response(table.to_csv(), media_type="text/csv; charset=utf-8", headers=headers)
@@ -124,20 +125,40 @@ def compare_targets(
     activation_bits: Width = 8,
 ) -> dict[str, Any]:
     """One network on several targets (ids with commas between them): what binds each layer, and its share."""
-    wanted = list(dict.fromkeys(each.strip() for each in targets.split(",") if each.strip()))
-    if not 1 <= len(wanted) <= MOST_TARGETS:
-        raise InvalidInput(f"{len(wanted)} targets are named", hint=f"name one to {MOST_TARGETS}, with commas between")
-    layers, found = _read(services, owner, model_id, wanted)
+    inventory, found = _read(services, owner, model_id, _ids(targets, MOST_TARGETS))
+    layers = inventory.layers
     tables = {each.id: exported_table(each, layers, (weight_bits,), (activation_bits,)) for each in found}
     return comparison_report(tables, weight_bits, activation_bits)
 
 
-def _read(
-    services: Services, owner: UUID, model_id: UUID, targets: Sequence[str]
-) -> tuple[Sequence[Layer], list[Target]]:
+@router.get("/models/{model_id}/comparison/policies", responses=_REFUSED)
+def compare_policies(
+    model_id: UUID,
+    services: ServicesDep,
+    owner: Principal,
+    targets: Text,
+    uniform_bits: Annotated[int, Query(ge=1, le=8)] = 5,
+) -> dict[str, Any]:
+    """The policy that each target would choose within its latency of uniform widths, by the hardware alone: the loss
+    of every layer is taken as 4^-bits, no network is looked at.
+    """
+    from core.figures.policies_by_target import policies_report  # noqa: PLC0415 - scipy's solvers take long to import
+
+    inventory, found = _read(services, owner, model_id, _ids(targets, MOST_SEARCHED))
+    return policies_report(found, inventory, uniform_bits)
+
+
+def _ids(targets: str, most: int) -> list[str]:
+    wanted = list(dict.fromkeys(each.strip() for each in targets.split(",") if each.strip()))
+    if not 1 <= len(wanted) <= most:
+        raise InvalidInput(f"{len(wanted)} targets are named", hint=f"name one to {most}, with commas between")
+    return wanted
+
+
+def _read(services: Services, owner: UUID, model_id: UUID, targets: Sequence[str]) -> tuple[Inventory, list[Target]]:
     """Of the database, which is let go before the simulation begins."""
     with services.sessions() as session:
         model = ModelRepository(session, owner).get(model_id)
         check_ready("model", model)
         found = [find_target(session, owner, each) for each in targets]
-        return Inventory.model_validate(model.inventory).layers, found
+        return Inventory.model_validate(model.inventory), found

@@ -12,18 +12,19 @@ from core.graph.inventory import Layer
 from core.hardware.comparison import compare
 from core.hardware.cost_files import exported_table
 from core.hardware.cost_table import CostTable
-from core.hardware.target import Support, Target
+from core.hardware.run_as import runnable_widths
+from core.hardware.target import Target
 from core.policy import LayerBits, Policy
 
 
 def cost_report(
     target: Target, layers: Sequence[Layer], weight_bits: int, activation_bits: int, layer: str | None = None
 ) -> dict[str, Any]:
-    """Totals at one pair of widths, and figures by name; heat maps over what the target supports, of `layer` if given.
+    """Totals at one pair of widths, and figures by name; heat maps over widths that it runs, of `layer` if given.
 
     Latencies and energies are those of one pass of `images_per_pass` images.
     """
-    table = exported_table(target, layers, *supported_widths(target.supports))
+    table = exported_table(target, layers, *runnable_widths(target.supports))
     chosen = exported_table(target, layers, (weight_bits,), (activation_bits,))
     bits = LayerBits(weights=weight_bits, activations=activation_bits)
     cost = chosen.cost(Policy(layers={each.name: bits for each in layers}))
@@ -58,10 +59,3 @@ def comparison_report(tables: Mapping[str, CostTable], weight_bits: int, activat
         **compared.model_dump(mode="json"),
         "figures": {name: figure.plot() for name, figure in figures.items()},
     }
-
-
-def supported_widths(supports: Support) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Weight and activation widths that a target runs in some pair, ascending."""
-    sides = list(zip(*supports.pairs, strict=True)) or [supports.weight_bits, supports.activation_bits]
-    weights, activations = (tuple(sorted(set(side))) for side in sides)
-    return weights, activations

@@ -28,3 +28,21 @@ def substitution(supports: Support, weight_bits: int, activation_bits: int) -> s
     if not supports.allows(w, a):
         return f"{weight_bits}/{activation_bits} is not supported; costed as {w}-bit by {a}-bit fixed point"
     return None if (w, a) == (weight_bits, activation_bits) else f"{weight_bits}/{activation_bits} runs as {w}/{a}"
+
+
+def runnable_widths(supports: Support) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Weight and activation widths of which every pair runs, as written or wider; ascending, as many as there are.
+
+    >>> runnable_widths(Support(pairs=((8, 8), (32, 32))))
+    ((8, 32), (8, 32))
+    >>> runnable_widths(Support(pairs=((4, 8), (8, 4))))
+    ((4, 8), (4,))
+    """
+    sides = list(zip(*supports.pairs, strict=True)) or [supports.weight_bits, supports.activation_bits]
+    weights, activations = (tuple(sorted(set(side))) for side in sides)
+
+    def runs(w: int, a: int) -> bool:
+        return supports.allows(*run_as(supports, w, a))
+
+    narrow = tuple(a for a in activations if all(runs(w, a) for w in weights))
+    return (weights, narrow) if narrow else (tuple(w for w in weights if runs(w, activations[0])), activations[:1])

@@ -89,3 +89,15 @@ def test_a_form_for_measurements_reads_back_once_it_is_filled_in(world: World) -
     assert [row.layer for row in rows] == ["stem", "left", "right"]
     assert {(row.pair, row.latency_s) for row in rows} == {((4, 8), 0.0005)}
     assert all(row.shape for row in rows)
+
+
+def test_every_target_tells_what_it_would_choose(world: World) -> None:
+    address = f"/models/{world.model()}/comparison/policies"
+    found = world.client.get(address, params={"targets": "bismo-edge,bismo-cloud", "uniform_bits": 4}).json()
+    assert [row["target"] for row in found["targets"]] == ["bismo-edge", "bismo-cloud"]
+    for row in found["targets"]:
+        assert set(row["policy"]["layers"]) == {"stem", "left", "right"}
+        assert row["latency_s"] <= row["budget_s"] * (1 + 1e-7)
+    assert len(found["figures"]["policies"]["data"]) == 4
+    seven = ",".join(f"target-{number}" for number in range(7))
+    assert world.client.get(address, params={"targets": seven}).status_code == 422

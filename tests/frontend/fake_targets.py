@@ -13,6 +13,7 @@ from api.target_fit import fitted_target
 from api.targets import FitRequest, TargetAnswer, listed, shipped_answer
 from core.errors import BitfrontError, Conflict, NotFound
 from core.figures.cost_report import comparison_report, cost_report
+from core.figures.policies_by_target import policies_report
 from core.graph.inventory import Inventory, Layer
 from core.hardware.cost_files import exported_table
 from core.hardware.kind import KnowsFacts
@@ -144,6 +145,11 @@ def add_targets(app: FastAPI) -> None:
     @app.get("/models/{model_id}/costs/figures")
     def costs(target: str, weight_bits: int, activation_bits: int, layer: str | None = None) -> Json:
         return cost_report(find(target), layers(), weight_bits, activation_bits, layer)
+
+    @app.get("/models/{model_id}/comparison/policies")
+    def policies(targets: str, uniform_bits: int) -> Json:
+        inventory = Inventory.model_validate(made_up.inventory(LAYERS))
+        return policies_report([find(each) for each in targets.split(",")], inventory, uniform_bits)
 
     @app.get("/models/{model_id}/comparison")
     def comparison(targets: str, weight_bits: int, activation_bits: int) -> Json:

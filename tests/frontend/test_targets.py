@@ -216,3 +216,14 @@ def test_a_network_is_measured_on_the_servers_machine(watched: Watched, site: st
     measuring.get_by_label("Id of the target").fill("bismo-edge")
     measuring.get_by_role("button", name="Measure on this machine").click()
     expect(measuring.get_by_role("link", name="bismo-edge")).to_have_attribute("href", "/ui/targets/bismo-edge")
+
+
+def test_what_each_target_would_choose_is_searched_on_demand(watched: Watched, site: str) -> None:
+    page = watched.page
+    page.goto(f"{site}/ui/models/1")
+    part = page.get_by_role("region", name="How the best policy differs")
+    part.get_by_label("Uniform bits").select_option("4")
+    part.get_by_role("button", name="Search on these targets").click()
+    expect(part.locator("tbody tr")).to_have_count(2)
+    expect(part.locator(".bartext").first).to_be_visible()
+    assert (watched.complaints, watched.violations()) == ([], [])

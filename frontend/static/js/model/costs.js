@@ -65,14 +65,20 @@ export class Comparison {
     this.chosen = new Set(targets.slice(0, AT_FIRST).map((target) => target.id));
     this.values = { weight_bits: 8, activation_bits: 8 };
     this.problem = h("div");
+    const policies = h("section", { "aria-label": "How the best policy differs", class: "stack" });
     this.table = h("div", { class: "scroll" });
     this.words = h("p", { class: "small" });
     this.found = h("div", { class: "stack" }, this.table, this.words, ["bounds", "shares"].map((name) => this.panel(name)));
     fill(root, h("header", { class: "panel-head" }, h("h2", {}, "Side by side on several targets"), h("div", { class: "controls" }, widthChoices(this.values, () => this.load()))),
-      h("fieldset", { class: "target-ticks" }, h("legend", { class: "visually-hidden" }, "Targets"), targets.map((target) => this.tick(target))), this.problem, this.found);
+      h("fieldset", { class: "target-ticks" }, h("legend", { class: "visually-hidden" }, "Targets"), targets.map((target) => this.tick(target))), this.problem, this.found, policies);
     this.figures = Object.fromEntries([["bounds", "What binds each layer"], ["shares", "Share of the latency"]].map(([name, title]) => [name, new Figure(`${this.stem}-${name}`, title, { adapt: widened(() => byId(`${this.stem}-${name}`)) })]));
     for (const [name, figure] of Object.entries(this.figures)) byId(`${this.stem}-${name}-downloads`).append(figure.downloads());
+    this.policies = new Policies(policies, model, () => this.names());
     this.load();
+  }
+
+  names() {
+    return this.targets.map((target) => target.id).filter((id) => this.chosen.has(id));
   }
 
   panel(name) {
@@ -90,8 +96,7 @@ export class Comparison {
     this.found.hidden = !this.chosen.size;
     if (!this.chosen.size) return fill(this.problem, h("p", { class: "muted" }, "Tick the targets to compare."));
     try {
-      const names = this.targets.map((target) => target.id).filter((id) => this.chosen.has(id));
-      const answer = await get(`/models/${this.model.id}/comparison?targets=${encodeURIComponent(names.join(","))}&weight_bits=${this.values.weight_bits}&activation_bits=${this.values.activation_bits}`);
+      const answer = await get(`/models/${this.model.id}/comparison?targets=${encodeURIComponent(this.names().join(","))}&weight_bits=${this.values.weight_bits}&activation_bits=${this.values.activation_bits}`);
       if (order !== this.order) return undefined;
       fill(this.problem);
       this.show(answer);
@@ -110,6 +115,50 @@ export class Comparison {
     for (const [name, figure] of Object.entries(this.figures)) figure.show(answer.figures[name]);
   }
 }
+
+// The policy that each target would choose if only its own costs decided.
+class Policies {
+  constructor(root, model, names) {
+    Object.assign(this, { model, names, stem: freshId("policies") });
+    this.bits = h("select", { "aria-label": "Uniform bits" }, [2, 3, 4, 5, 6, 7, 8].map((bits) => h("option", { value: String(bits), selected: bits === 5 }, String(bits))));
+    this.start = h("button", { type: "button", class: "small", onclick: () => this.load() }, "Search on these targets");
+    this.status = h("div", { "aria-live": "polite" });
+    this.found = h("div", { class: "stack", hidden: true }, this.table = h("div", { class: "scroll" }), h("div", {}, h("span", { id: `${this.stem}-downloads` })), h("div", { class: "plot-scroll" }, h("div", { id: this.stem, class: "plot" })));
+    fill(root, h("h3", {}, "How the best policy differs"),
+      h("p", { class: "small muted" }, "What each target would choose within its own latency of uniform bits, if only the hardware decided: the loss of every layer is taken as 4 to the power of minus its bits, no accuracy is looked at. A job searches with the losses of the network itself."),
+      h("div", { class: "controls" }, h("label", {}, "Latency of uniform", this.bits, "bits"), this.start), this.status, this.found);
+    this.figure = new Figure(this.stem, "Bits that each target would choose", { adapt: widened(() => byId(this.stem)) });
+    byId(`${this.stem}-downloads`).append(this.figure.downloads());
+  }
+
+  async load() {
+    this.start.disabled = true;
+    fill(this.status, h("p", { class: "small muted" }, "Searching: some seconds for each target."));
+    try {
+      const answer = await get(`/models/${this.model.id}/comparison/policies?targets=${encodeURIComponent(this.names().join(","))}&uniform_bits=${this.bits.value}`);
+      fill(this.status);
+      this.found.hidden = false;
+      new Table(this.table, POLICY_COLUMNS, { caption: "The policy that each target would choose" }).show(answer.targets);
+      await this.figure.show(answer.figures.policies);
+    } catch (problem) {
+      fill(this.status, problemNotice(problem));
+    } finally {
+      this.start.disabled = false;
+    }
+  }
+}
+
+const fixed = (value) => (value === undefined ? "–" : value.toFixed(2));
+const gap = (row) => (row.early_half ? row.early_half.others - row.early_half.depthwise : undefined);
+
+const POLICY_COLUMNS = [
+  { title: "Target", heading: true, class: "name", cell: (row) => row.name, key: (row) => row.name },
+  { title: "Latency", number: true, cell: (row) => (row.policy ? `${quantity("latency", row.latency_s)} ${provenanceWords(row.provenance)}` : "nothing fits it within that latency"), key: (row) => row.latency_s },
+  { title: "at most", number: true, cell: (row) => quantity("latency", row.budget_s), key: (row) => row.budget_s },
+  { title: "Mean weight bits", number: true, cell: (row) => fixed(row.mean_weight_bits), key: (row) => row.mean_weight_bits },
+  { title: "Mean activation bits", number: true, cell: (row) => fixed(row.mean_activation_bits), key: (row) => row.mean_activation_bits },
+  { title: "Early half: other layers less depthwise, activation bits", number: true, cell: (row) => (row.early_half ? `${fixed(gap(row))} (${fixed(row.early_half.others)} − ${fixed(row.early_half.depthwise)})` : "no depthwise layers"), key: gap },
+];
 
 const COLUMNS = [
   { title: "Target", heading: true, class: "name", cell: (row) => h("a", { href: `/ui/targets/${encodeURIComponent(row.target)}` }, row.name), key: (row) => row.name },
