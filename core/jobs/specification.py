@@ -28,6 +28,9 @@ class BitRanges(_Part):
     activations: tuple[Bits, ...] = Field(
         default=(2, 3, 4, 5, 6, 7, 8), min_length=1, description="widths the tensor a layer reads may get"
     )
+    same: bool = Field(
+        default=False, description="weights and activations of a layer get the same width, as in HAWQ-V3"
+    )
 
 
 class Pin(_Part):
@@ -185,7 +188,17 @@ class SensitivityChoice(_Part):
 class Constraint(_Part):
     """`metric` of the whole network at most `at_most`: relative to a baseline, or absolute with a unit."""
 
-    metric: Literal["latency", "energy", "size", "bit-operations", "average-weight-bits"]
+    metric: Literal[
+        "latency",
+        "energy",
+        "size",
+        "bit-operations",
+        "average-weight-bits",
+        "average-activation-bits",
+        "activation-memory",
+    ] = Field(
+        description="sums over the layers, but for activation-memory: the most that one layer's input and output take"
+    )
     target: Name | None = Field(default=None, description="needed for latency and energy")
     relative_to: Literal["uniform-8", "uniform-6", "uniform-5", "uniform-4", "uniform-3", "uniform-2"] | None = None
     at_most: float = Field(gt=0)

@@ -34,6 +34,8 @@ def allowed_pairs(
         w = _open(axes[0], ranges.weights, forced.weights.get(layer.name))
         a = _open(axes[1], ranges.activations, forced.activations.get(layer.name))
         within = np.logical_and.outer(w, a)
+        if ranges.same and layer.name not in forced.weights and layer.name not in forced.activations:
+            within &= np.equal.outer(axes[0], axes[1])
         is_forced = layer.name in forced.weights or layer.name in forced.activations
         if not (within & supported).any() and not is_forced:
             raise InvalidSpecification(

@@ -63,13 +63,15 @@ def memory_constraints(targets: Sequence[Target]) -> list[tuple[Constraint, str]
 
 
 def bind(
-    constraint: Constraint, counted: Counted, baseline_count: int | None, weights: int, because: str = ""
+    constraint: Constraint, counted: Counted, baseline_count: int | None, values: int, because: str = ""
 ) -> BoundConstraint:
-    """`baseline_count` is the baseline's sum where there is one; `weights` the number of weights in the network."""
+    """`baseline_count` is the baseline's sum where there is one; `values` how many weights, or activations, a mean is
+    over.
+    """
     if baseline_count is not None:
         unit = Fraction(baseline_count)
-    elif constraint.metric == "average-weight-bits":
-        unit = unit_of(constraint) * weights
+    elif constraint.metric in ("average-weight-bits", "average-activation-bits"):
+        unit = unit_of(constraint) * values
     else:
         unit = unit_of(constraint) / counted.quantum
     bound = floor(exactly(constraint.at_most) * unit)

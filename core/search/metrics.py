@@ -6,18 +6,21 @@ energy in picojoules, rounded up; size in bits; bit operations one by one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 from typing import Literal
 
 import numpy as np
 
 from core.errors import InvalidSpecification
+from core.graph.inventory import Layer
 from core.hardware.cost_table import CostTable
 from core.hardware.kind import FloatArray, IntArray
 from core.jobs.specification import Constraint
 
-MetricName = Literal["latency", "energy", "size", "bit-operations"]
+MetricName = Literal["latency", "energy", "size", "bit-operations", "activation-bits"]
 PICO = Fraction(1, 10**12)
 UNITS: dict[str, dict[str, Fraction]] = {
     "latency": {"s": Fraction(1), "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6)},
@@ -28,6 +31,10 @@ UNITS: dict[str, dict[str, Fraction]] = {
     },
     "bit-operations": {"1": Fraction(1), "GBOP": Fraction(10**9)},
     "average-weight-bits": {"bits": Fraction(1), "1": Fraction(1)},
+    "average-activation-bits": {"bits": Fraction(1), "1": Fraction(1)},
+    "activation-memory": {
+        "B": Fraction(1), "kB": Fraction(10**3), "MB": Fraction(10**6), "KiB": Fraction(2**10), "MiB": Fraction(2**20),
+    },
 }  # fmt: skip
 
 
@@ -96,14 +103,30 @@ def count(metric: Metric, table: CostTable) -> Counted:
         return count_energy(table)
     if metric.name == "bit-operations":
         return Counted(table.bit_operations.astype(np.int64), Fraction(1))
+    if metric.name == "activation-bits":
+        widths = activation_elements(table.layers)[:, None, None] * np.array(table.activation_bits)
+        return Counted(np.broadcast_to(widths, table.latency_s.shape), Fraction(1))
     bits = np.rint(table.size_bytes * 8).astype(np.int64)[:, :, None]
     return Counted(np.broadcast_to(bits, table.latency_s.shape), Fraction(1, 8))
 
 
+def activation_elements(layers: Sequence[Layer]) -> IntArray:
+    """Values of one image in the tensor that each layer reads; each tensor counts once, with its first reader."""
+    readers = {layer.reads: position for position, layer in reversed(list(enumerate(layers)))}
+    elements = np.zeros(len(layers), dtype=np.int64)
+    for position in readers.values():
+        elements[position] = prod(layers[position].input_shape)
+    return elements
+
+
 def bounded_metric(constraint: Constraint) -> Metric:
     """The metric whose sum a constraint bounds; average weight bits are a size over a fixed number of weights."""
+    if constraint.metric == "activation-memory":
+        raise ValueError("activation memory is a peak, not a sum")
     if constraint.metric == "average-weight-bits":
         return Metric("size")
+    if constraint.metric == "average-activation-bits":
+        return Metric("activation-bits")
     return Metric(constraint.metric, constraint.target if constraint.metric in ("latency", "energy") else None)
 
 

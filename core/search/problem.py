@@ -21,7 +21,8 @@ from core.search.choices import allowed_pairs
 from core.search.constraints import BoundConstraint, baseline_bits, bind, memory_constraints
 from core.search.forced import Forced, forced_bits
 from core.search.losses import Losses, Predicted
-from core.search.metrics import Counted, Metric, bounded_metric, count
+from core.search.metrics import Counted, Metric, activation_elements, bounded_metric, count
+from core.search.peak_activations import peak_limits
 from core.search.programme import Choice, Limit, Programme, programme
 from core.search.uniform import uniform_policy
 
@@ -61,11 +62,13 @@ class SearchProblem:
         all_tables = _tables(layers, tables, targets, specification, axes)
         losses = Losses.read(sensitivity, layers)
         used = [table.target for table in all_tables.values()]
-        allowed = allowed_pairs(layers, axes, specification.bits, forced, used)
+        peaks = peak_limits(search.constraints, layers, baselines)
+        allowed = allowed_pairs(layers, axes, specification.bits, forced, [*used, *peaks])
         groups = _groups(inventory)
         loss_arrays = _loss_arrays(losses, layers, groups, axes, allowed)
         axis = Metric(search.axis, specification.targets[0] if search.axis in ("latency", "energy") else None)
-        stated = [*((constraint, "") for constraint in search.constraints), *memory_constraints(used)]
+        sums = ((constraint, "") for constraint in search.constraints if constraint.metric != "activation-memory")
+        stated = [*sums, *memory_constraints(used)]
         metrics = dict.fromkeys([axis, *(bounded_metric(constraint) for constraint, _ in stated)])
         counted = {metric: _count(metric, all_tables) for metric in metrics}
         return cls(
@@ -210,4 +213,6 @@ def _bind(
     if bits is not None:
         choice = choice_of(baselines[bits], layers, axes)
         baseline = sum(mine.values[np.arange(len(layers)), choice.w, choice.a].tolist())
-    return bind(constraint, mine, baseline, sum(layer.parameters for layer in layers), because)
+    of_weights = constraint.metric != "average-activation-bits"
+    values = sum(layer.parameters for layer in layers) if of_weights else int(activation_elements(layers).sum())
+    return bind(constraint, mine, baseline, values, because)

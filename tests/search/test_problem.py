@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from core.errors import InvalidSpecification
+from core.errors import Infeasible, InvalidSpecification
 from core.hardware.cost_table import CostTable, cost_table
 from core.hardware.targets import load_targets
 from core.jobs.specification import Pin
@@ -15,8 +15,9 @@ from core.policy import LayerBits, Policy
 from core.search.forced import forced_bits
 from core.search.losses import Losses
 from core.search.metrics import Metric, count, exactly
+from core.search.peak_activations import peak_bytes
 from core.search.uniform import uniform_policy
-from tests.search.problems import RESIDUAL, build, sensitivity_of
+from tests.search.problems import RESIDUAL, build, exact, sensitivity_of
 
 TABLE = cost_table(load_targets()["bismo-cloud"], RESIDUAL)
 
@@ -141,6 +142,7 @@ def test_a_number_is_taken_as_it_was_written() -> None:
         ("size", "KiB", 12.0, None),
         ("bit-operations", "1", 5e7, None),
         ("average-weight-bits", "bits", 4.0, None),
+        ("average-activation-bits", "bits", 5.0, None),
     ],
 )
 def test_units_are_what_they_say(metric: str, unit: str, at_most: float, target: str | None) -> None:
@@ -163,3 +165,40 @@ def test_a_constraint_may_name_a_target_outside_of_the_job() -> None:
 def test_an_unknown_target_is_named() -> None:
     with pytest.raises(InvalidSpecification, match="abacus"):
         build(search={"constraints": [{"metric": "latency", "target": "abacus", "unit": "ms", "at_most": 5.0}]})
+
+
+def test_mean_activation_bits_count_each_tensor_once() -> None:
+    limit = {"metric": "average-activation-bits", "unit": "bits", "at_most": 6.0}
+    problem = build(search={"constraints": [limit]})
+    tensors = {layer.reads: np.prod(layer.input_shape) for layer in RESIDUAL}
+    (bound,) = problem.constraints
+    for point in exact(problem).points:
+        bits = {layer.reads: point.policy.layers[layer.name].activations for layer in RESIDUAL}
+        mean = sum(tensors[name] * bits[name] for name in tensors) / sum(tensors.values())
+        assert mean <= 6
+    assert bound.bound == 6 * sum(tensors.values())
+
+
+def test_activation_memory_is_a_peak() -> None:
+    stem = RESIDUAL[0]  # 8/8: 768 values in, 4,096 out
+    limit = {"metric": "activation-memory", "unit": "B", "at_most": 4864.0}
+    problem = build(search={"constraints": [limit], "points": 2})
+    for point in exact(problem).points:
+        assert peak_bytes(RESIDUAL, point.policy) <= 4864
+        assert point.policy.layers["left"].activations <= 6  # 6,144 values
+    with pytest.raises(Infeasible, match=rf"{stem.name!r} does not fit .* 4,864 bytes"):
+        build(search={"constraints": [{**limit, "at_most": 4863.0}]})
+
+
+def test_activation_memory_relative_to_a_baseline() -> None:
+    limit = {"metric": "activation-memory", "relative_to": "uniform-8", "at_most": 0.8}
+    problem = build(search={"constraints": [limit], "points": 2})
+    whole = peak_bytes(RESIDUAL, uniform_policy(RESIDUAL, 8))
+    assert all(peak_bytes(RESIDUAL, point.policy) <= 0.8 * whole for point in exact(problem).points)
+
+
+def test_the_same_width_for_weights_and_activations() -> None:
+    problem = build(bits={"same": True}, search={"points": 4})
+    for point in exact(problem).points:
+        assert all(bits.weights == bits.activations for bits in point.policy.layers.values())
+        assert point.policy.layers["left"] == point.policy.layers["shortcut"]  # they read one tensor

@@ -2,8 +2,8 @@
 import { fill, h } from "../dom.js";
 import { select } from "./fields.js";
 
-const METRIC_UNITS = { latency: ["ms", "us", "s"], energy: ["mJ", "uJ", "J"], size: ["MB", "kB", "MiB", "KiB", "B"], "bit-operations": ["GBOP"], "average-weight-bits": ["bits"] };
-const METRIC_WORDS = { latency: "latency", energy: "energy", size: "size", "bit-operations": "bit operations", "average-weight-bits": "mean weight bits" };
+const METRIC_UNITS = { latency: ["ms", "us", "s"], energy: ["mJ", "uJ", "J"], size: ["MB", "kB", "MiB", "KiB", "B"], "bit-operations": ["GBOP"], "average-weight-bits": ["bits"], "average-activation-bits": ["bits"], "activation-memory": ["KiB", "kB", "B", "MiB", "MB"] };
+const METRIC_WORDS = { latency: "latency", energy: "energy", size: "size", "bit-operations": "bit operations", "average-weight-bits": "mean weight bits", "average-activation-bits": "mean activation bits", "activation-memory": "activation memory" };
 const BASELINES = [8, 6, 5, 4, 3, 2].map((bits) => `uniform-${bits}`);
 const PIN_BITS = [1, 2, 3, 4, 5, 6, 7, 8, 32];
 

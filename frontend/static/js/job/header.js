@@ -41,7 +41,7 @@ function reachable(job) {
   if (job.problem.code !== "infeasible" || typeof smallest !== "number" || !metric) return null;
   const baseline = unit?.startsWith("ratio to ") ? unit.slice("ratio to ".length) : null;
   const limit = { from: job.id, metric, at_most: String(roundedUp(smallest)), ...(target ? { target } : {}), ...(baseline ? { relative_to: baseline } : { unit }) };
-  const amount = metric === "average-weight-bits" ? `${roundedUp(smallest)} bits` : quantity(metric, absolute);
+  const amount = metric.startsWith("average-") ? `${roundedUp(smallest)} bits` : quantity(metric, absolute);
   return h("a", { class: "button primary", href: `/ui/jobs/new?${new URLSearchParams(limit)}` }, `Use ${baseline ? `${roundedUp(smallest)} × ${baseline} (${amount})` : amount}`);
 }
 
