@@ -44,6 +44,15 @@ def test_a_convolution_counts_what_its_kernel_executes() -> None:
     assert cycles(target, layer, 8, 8) == pytest.approx(products + 100 * 288 * 1.25 + 6400 * 10)
 
 
+def test_depthwise_layers_and_wide_operands_have_counts_of_their_own() -> None:
+    target = changed(M4, overhead_s=0, flash_wait_cycles=0, cycles_per_instruction=1)
+    layer = conv("dw", 64, 64, 3, 10, groups=64)
+    unpacking, gathering = layer.parameters * 50 * 0.75, 100 * 9 * 64 * 1.25
+    assert cycles(target, layer, 8, 8) == pytest.approx(layer.macs * 2 + unpacking + gathering + 6400 * 10)
+    wide = layer.macs * 2 * 2 + layer.parameters * 50 * 1 + 100 * 9 * 64 * 1.5  # 32 bits take two lanes of 16
+    assert cycles(target, layer, 32, 32) == pytest.approx(wide + 6400 * 10)
+
+
 def test_pulp_nn_reaches_its_published_rate_on_gap8() -> None:
     assert KIND.facts(GAP8)[0].value == pytest.approx(15.5, rel=0.01)
     layer = conv("c", 64, 64, 3, 16)

@@ -180,6 +180,49 @@ def test_what_fits_is_fetched_once_and_what_does_not_again(dataflow: str) -> Non
     assert dram_seconds(small, layer) > 4 * once
 
 
+def test_a_stream_whose_sums_do_not_fit_is_cut_and_pays_a_fill_for_each_cut() -> None:
+    layer = linear_over(1000, 64, 32)  # two row folds of 32; the buffer holds 256 rows of sums and 256 of the next
+    target = unstalled("weight-stationary", 32, 32)
+    small = target.model_copy(update={"parameters": {**target.parameters, "output_buffer_bytes": 2 * 256 * 32 * 4}})
+    assert cycles(target, layer) == pytest.approx(2 * (1000 + 94), rel=1e-5)
+    assert cycles(small, layer) == pytest.approx(2 * (1000 + 4 * 94), rel=1e-5)
+    one_fold = linear_over(1000, 32, 32)  # its sums leave at once
+    assert cycles(small, one_fold) == cycles(target, one_fold)
+
+
+def test_energy_is_arithmetic_buffers_dram_and_time() -> None:
+    m, k, n = 100, 64, 32
+    energies = {"mac_j": 2e-12, "activation_buffer_j_per_bit": 3e-13, "weight_buffer_j_per_bit": 5e-13,
+                "output_buffer_j_per_bit": 7e-13, "dram_j_per_bit": 11e-12, "static_w": 0.25}  # fmt: skip
+    target = unstalled("weight-stationary", 32, 16, **energies)
+    simulated = KIND.simulate(target, [linear_over(m, k, n)], [4], [8])
+    buffers = m * k * 2 * 8 * 3e-13 + k * n * 4 * 5e-13 + m * n * 3 * 32 * 7e-13  # two column and two row folds
+    dram = (m * k * 8 + k * n * 4 + m * n * 8) * 11e-12
+    expected = m * k * n * 2e-12 + buffers + dram + 0.25 * simulated.latency_s[0, 0, 0]
+    assert simulated.energy_j[0, 0, 0] == pytest.approx(expected)
+
+
+def test_buffers_are_read_as_often_as_each_dataflow_passes_over_them() -> None:
+    m, k, n, bit = 100, 64, 32, 1e-12
+    times = {"weight-stationary": (2, 1, 3), "output-stationary": (2, 4, 1), "input-stationary": (1, 7, 3)}
+    for dataflow, counts in times.items():
+        for buffer, values, count in zip(
+            ("activation", "weight", "output"), (m * k * 8, k * n * 8, m * n * 32), counts, strict=True
+        ):
+            free = {f"{name}_buffer_j_per_bit": 0 for name in ("activation", "weight", "output")}
+            target = unstalled(
+                dataflow, 32, 16, **free | {f"{buffer}_buffer_j_per_bit": bit}, mac_j=0, dram_j_per_bit=0
+            )
+            joules = KIND.simulate(target, [linear_over(m, k, n)], [8], [8]).energy_j[0, 0, 0]
+            assert joules == pytest.approx(values * count * bit), (dataflow, buffer)
+
+
+def test_the_tpus_ridge_point_is_the_published_one() -> None:
+    roof = KIND.envelope(load_targets()["tpu-v1"], 8, 8)
+    assert roof.bytes_per_s is not None
+    assert roof.macs_per_s / roof.bytes_per_s == pytest.approx(1350, rel=0.01)
+
+
 def test_kept_activations_cost_no_dram_until_they_outgrow_the_buffer() -> None:
     layer = conv("c", 64, 64, 3, 56)
     kept = changed("tpu-v1", keeps_weights=True, dram_bytes_per_s=1.0)
