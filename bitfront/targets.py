@@ -15,7 +15,7 @@ from core.errors import NotFound
 from core.hardware.kinds.registry import kind_of
 from core.hardware.target import Fit, Target
 from core.hardware.target_file import target_toml
-from core.hardware.targets import load_targets
+from core.hardware.targets import load_targets, target_text
 
 _SHOWN_ITEMS = 8
 
@@ -33,7 +33,8 @@ def print_target(name: str, console: Console, *, toml: bool = False) -> None:
     """All there is to know about one that ships, or about a file, which is checked by that; or its TOML."""
     target = named_target(name)
     if toml:
-        console.print(target_toml(target), markup=False, highlight=False, soft_wrap=True, end="")
+        text = target_text(name) if name in load_targets() else target_toml(target)
+        console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
         return
     card = kind_of(target).card
     for line in (f"{target.id}: {target.name}", target.description, ""):

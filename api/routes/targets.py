@@ -33,8 +33,8 @@ from api.uploads import Upload, receive_upload
 from core.errors import BrokenFile, Conflict, InvalidInput, NotFound, TooLarge, UnsupportedFormat
 from core.graph.inventory import Inventory
 from core.hardware.measurements import MAX_BYTES
-from core.hardware.target_file import check_target_text, read_target_text, target_toml
-from core.hardware.targets import load_targets
+from core.hardware.target_file import check_target_text, read_target_text
+from core.hardware.targets import load_targets, target_text
 from core.store.database import unit_of_work
 from core.store.repositories.targets import TargetRepository
 from core.store.repositories.uploads import ModelRepository
@@ -71,10 +71,9 @@ def get_target(target_id: Id, session: SessionDep, owner: Principal) -> TargetAn
     responses={200: {"description": "TOML.", "content": {"text/plain": {}}}, **errors(NotFound, InvalidInput)},
 )
 def get_target_toml(target_id: Id, session: SessionDep, owner: Principal) -> Response:
-    """A target as TOML: as it was sent, or what a target that ships says, to start from."""
-    found = find_target(session, owner, target_id)
-    own = target_id not in load_targets()
-    text = TargetRepository(session, owner).get(target_id).toml if own else target_toml(found)
+    """A target as TOML, as it was written: to start one's own from, or to change it."""
+    shipped = target_id in load_targets()
+    text = target_text(target_id) if shipped else TargetRepository(session, owner).get(target_id).toml
     headers = {"Content-Disposition": content_disposition(f"{target_id}.toml")}
     return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
+from core.hardware.measurements import read_measurements
 from core.hardware.target import Fit, FittedRow, Measured, Memory, Target
 from core.hardware.target_file import MAX_BYTES, check_target, check_target_text, read_target_text, target_toml
-from core.hardware.targets import TARGETS_FOLDER, load_targets
+from core.hardware.targets import TARGETS_FOLDER, load_targets, target_text
 from core.hardware.toml_lines import key_lines
 from core.hardware.toml_writer import to_toml
 
@@ -136,6 +138,18 @@ def test_what_was_fitted_and_measured_survives_the_round_trip() -> None:
         }
     )
     assert read_target_text(target_toml(target)) == target
+
+
+def test_the_examples_of_the_guide_are_read_as_they_stand() -> None:
+    guide = (Path(__file__).parents[2] / "docs/hardware.md").read_text(encoding="utf-8")
+    target = read_target_text(guide.partition("```toml\n")[2].partition("```")[0])
+    assert (target.id, target.kind) == ("my-board", "roofline")
+    rows = read_measurements(guide.partition("```csv\n")[2].partition("```")[0].encode())
+    assert len(rows) == 3
+
+
+def test_a_target_that_ships_gives_its_own_text() -> None:
+    assert target_text("bismo-edge") == EDGE
 
 
 def test_a_date_may_stand_without_quotes() -> None:

@@ -29,3 +29,8 @@ def load_targets() -> dict[str, Target]:
     """All targets by id, in alphabetical order."""
     targets = [read_target(path) for path in sorted(TARGETS_FOLDER.glob("*.toml"))]
     return {target.id: target for target in targets}
+
+
+def target_text(target_id: str) -> str:
+    """The TOML of one that ships, with its comments: a text to start one's own from."""
+    return (TARGETS_FOLDER / f"{load_targets()[target_id].id}.toml").read_text(encoding="utf-8")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from core.errors import InvalidInput
-from core.graph.inventory import Inventory
+from core.graph.inventory import Inventory, Layer
 from core.hardware.cost_files import exported_table
 from core.hardware.kind import CoversSome
 from core.hardware.kinds.registry import kind_of
@@ -14,8 +14,6 @@ from core.hardware.target_file import MAX_BYTES, check_target
 from core.hardware.targets import load_targets
 from core.jobs.rules.fault import Fault, listed
 from core.jobs.specification import JobSpecification
-
-WIDEST = (8,)
 
 
 def own_target_faults(specification: JobSpecification, inventory: Inventory) -> Iterator[Fault]:
@@ -26,18 +24,20 @@ def own_target_faults(specification: JobSpecification, inventory: Inventory) -> 
             yield Fault(path, "the id belongs to a target that ships with Bitfront; choose another")
         elif name not in specification.targets:
             yield Fault(path, f"no target of this job is called so; its targets: {listed(specification.targets)}")
-        elif (wrong := _wrong(target, inventory)) is not None:
+        elif (wrong := _wrong(target, specification, inventory.layers)) is not None:
             yield Fault(path, wrong)
     size_bytes = sum(len(target.model_dump_json()) for target in specification.own_targets.values())
     if size_bytes > MAX_BYTES:
         yield Fault("own_targets", f"they take {size_bytes:,} bytes together; at most {MAX_BYTES:,} go with a job")
 
 
-def _wrong(target: Target, inventory: Inventory) -> str | None:
+def _wrong(target: Target, specification: JobSpecification, layers: Sequence[Layer]) -> str | None:
     try:
         check_target(target)
         if isinstance(kind_of(target), CoversSome):
-            exported_table(target, inventory.layers, WIDEST, WIDEST)
+            exported_table(target, layers, (8,), (8,))  # whatever a search chooses, the baselines need these
+            if specification.quantizer.first_last == "float":
+                exported_table(target, (layers[0], layers[-1]), (32,), (32,))
     except InvalidInput as error:
         return f"{error.message}: {error.hint}" if error.hint else error.message
     return None
