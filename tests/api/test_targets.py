@@ -284,6 +284,15 @@ def test_a_target_that_a_job_brings_is_checked_like_any_other(world: World) -> N
         assert said in answer.json()["detail"]
 
 
+def test_a_table_without_float_rows_serves_no_job_with_float_layers(world: World) -> None:
+    assert upload(world).is_success
+    for job in ({"quantizer": {"first_last": "float"}}, {"pins": {"left": {"weights": 32}}}):
+        answer = world.client.post("/jobs", json=world.body(targets=["board"], **job))
+        assert answer.status_code == 422
+        assert "at 32/32 bits" in answer.json()["detail"]
+    assert world.client.post("/jobs", json=world.body(targets=["board"])).status_code == 201
+
+
 def test_every_target_that_ships_can_be_copied(world: World) -> None:
     for target in load_targets().values():
         copy = target.model_copy(update={"id": f"my-{target.id}"})

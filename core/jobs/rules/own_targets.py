@@ -35,9 +35,14 @@ def _wrong(target: Target, specification: JobSpecification, layers: Sequence[Lay
     try:
         check_target(target)
         if isinstance(kind_of(target), CoversSome):
-            exported_table(target, layers, (8,), (8,))  # whatever a search chooses, the baselines need these
-            if specification.quantizer.first_last == "float":
-                exported_table(target, (layers[0], layers[-1]), (32,), (32,))
+            for bits in _widest(specification):
+                exported_table(target, layers, (bits,), (bits,))
     except InvalidInput as error:
         return f"{error.message}: {error.hint}" if error.hint else error.message
     return None
+
+
+def _widest(specification: JobSpecification) -> tuple[int, ...]:
+    """Widths that a search costs every layer at, whatever it chooses; 32 where any layer stays float."""
+    pinned = {width for pin in specification.pins.values() for width in (pin.weights, pin.activations)}
+    return (8, 32) if specification.quantizer.first_last == "float" or 32 in pinned else (8,)
