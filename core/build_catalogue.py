@@ -19,6 +19,7 @@ from core.graph.architectures import list_architectures
 from core.hardware.kinds.registry import KINDS
 from core.jobs.specification import JobSpecification
 from core.quantizers.registry import METHODS
+from core.search.presets import PRESETS
 from core.search.registry import STRATEGIES
 from core.sensitivity.registry import METRICS
 
@@ -35,6 +36,7 @@ def build_catalogue() -> dict[str, Any]:
         "sensitivity_metrics": [metric.card.model_dump(mode="json") for metric in METRICS.values()],
         "strategies": [strategy.card.model_dump(mode="json") for strategy in STRATEGIES.values()],
         "hardware_kinds": [kind.card.model_dump(mode="json") for kind in KINDS.values()],
+        "search_presets": [preset.model_dump(mode="json") for preset in PRESETS],
         "architectures": [card.model_dump(mode="json") for card in list_architectures()],
         "job_schema": JobSpecification.model_json_schema(),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Protocol
 
@@ -42,10 +42,14 @@ def _checked(name: str, losses: Mapping[int, float]) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class Losses:
-    """Predicted loss increases, monotone: `weights` by layer, `activations` by tensor, each by bits."""
+    """Predicted loss increases, monotone: `weights` by layer, `activations` by tensor, each by bits.
+
+    `scores` by layer is the one number that some metrics have before any width; empty for the others.
+    """
 
     weights: dict[str, dict[int, float]]
     activations: dict[str, dict[int, float]]
+    scores: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, predicted: Predicted, layers: Sequence[Layer]) -> Losses:
@@ -56,7 +60,8 @@ class Losses:
             found = predicted.activations.get(layer.reads) or predicted.activations.get(layer.name) or {}
             activations.setdefault(layer.reads, {})
             activations[layer.reads] = activations[layer.reads] or _checked(layer.reads, found)
-        return cls(weights, activations)
+        scores = {name: each.value for name, each in getattr(predicted, "scores", {}).items()}
+        return cls(weights, activations, scores)
 
     def array(self, losses: Mapping[str, Mapping[int, float]], names: Sequence[str], bits: Sequence[int]) -> FloatArray:
         """[names, bits]; NaN where unknown."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from core.search.exact import EXACT
 from core.search.frontier import FRONTIER
 from core.search.nsga2 import NSGA2
+from core.search.ohq import OHQ
 from core.search.random_search import RANDOM
 from core.search.strategy import Strategy, StrategyCard
+from core.search.uniform_search import UNIFORM
 
-STRATEGIES: dict[str, Strategy] = {strategy.card.id: strategy for strategy in (EXACT, FRONTIER, RANDOM, NSGA2)}
+STRATEGIES: dict[str, Strategy] = {
+    strategy.card.id: strategy for strategy in (EXACT, FRONTIER, UNIFORM, OHQ, RANDOM, NSGA2)
+}
 
 
 def list_strategies() -> list[StrategyCard]:

@@ -25,7 +25,8 @@ class Certificate(_Record):
     Losses are rounded to `loss_unit` before the search; units are integers and were added up as such.
     """
 
-    objective: float = Field(description="predicted loss increase")
+    of: str = Field(default="predicted loss", description="what was minimised")
+    objective: float
     bound: float
     gap: float
     objective_units: int
