@@ -8,15 +8,15 @@ the larger of several streams has more than one minimum. What is kept apart is p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.optimize import OptimizeResult, least_squares
 
 from core.errors import InvalidInput
 from core.graph.inventory import Layer
+from core.hardware.fit_search import least_of_starts
 from core.hardware.kind import FloatArray
 from core.hardware.kinds.registry import kind_of
 from core.hardware.run_as import run_as
@@ -24,12 +24,8 @@ from core.hardware.target import Fit, FittedRow, Target
 
 Quantity = Literal["latency_s", "energy_j"]
 QUANTITIES: tuple[Quantity, ...] = ("latency_s", "energy_j")
-STARTS = 8
 WIDEST = math.log(1e3)  # how far a free parameter may move from where it starts, as a factor each way
-START_SPREAD = math.log(10.0)
-STEP = 1e-4  # of a logarithm, in finite differences
-EXACT = 1e-10  # half the sum of squared log ratios below which no other start is tried
-INDISTINCT = 1e-6  # ratio of singular values below which the measurements leave a direction open
+AT_A_LIMIT = "; no measurement depends on it near this value, which is a limit at most"
 
 
 @dataclass(frozen=True)
@@ -72,11 +68,10 @@ def fit(target: Target, free: Sequence[str], observations: Sequence[Observation]
         difference: FloatArray = np.log(_predicted(_with_values(target, free, np.exp(logs)), fitted) / given)
         return difference
 
-    best = _best_of_starts(log_ratios, np.log([_value(target, name) for name in free]), np.array(bounds).T)
-    _check_told_apart(np.asarray(best.jac), free)
-    found = _with_values(target, free, np.exp(best.x))
+    best = least_of_starts(log_ratios, np.log([_value(target, name) for name in free]), np.array(bounds).T, free)
+    found = _with_values(target, free, np.exp(best.logs))
     record = Fit(parameters=tuple(free), to=to, rows=tuple(_rows(found, observations)))
-    return _with_record(found, free, record)
+    return _with_record(found, free, best.without_effect, record)
 
 
 def _checked_free(target: Target, free: Sequence[str]) -> Sequence[str]:
@@ -141,8 +136,9 @@ def _with_values(target: Target, free: Sequence[str], values: FloatArray) -> Tar
     return target.model_copy(update={**update, "parameters": {**target.parameters, **changed}})
 
 
-def _with_record(target: Target, free: Sequence[str], record: Fit) -> Target:
-    sources = {**target.parameters.get("sources", {}), **dict.fromkeys(free, f"fitted to {record.to}")}
+def _with_record(target: Target, free: Sequence[str], without_effect: frozenset[str], record: Fit) -> Target:
+    told = {name: f"fitted to {record.to}{AT_A_LIMIT if name in without_effect else ''}" for name in free}
+    sources = {**target.parameters.get("sources", {}), **told}
     parameters = {**target.parameters, "sources": sources}
     return target.model_copy(update={"parameters": parameters, "fit": record})
 
@@ -189,48 +185,3 @@ def _layer_costs(
         both = zip(simulated.latency_s[:, 0, 0].tolist(), simulated.energy_j[:, 0, 0].tolist(), strict=True)
         costs |= {(layer, pair): cost for layer, cost in zip(layers, both, strict=True)}
     return costs
-
-
-def _best_of_starts(residuals: Callable[[FloatArray], FloatArray], start: FloatArray, bounds: FloatArray) -> Any:
-    """The least squares of several starts; the first is the target as it is."""
-    lower, upper = bounds
-    rng = np.random.default_rng(0)
-    best: OptimizeResult | None = None
-    for number in range(STARTS):
-        begin = start if number == 0 else start + rng.uniform(-START_SPREAD, START_SPREAD, start.shape)
-        begin = np.clip(begin, lower, upper)
-        found = least_squares(
-            residuals, begin, bounds=(lower, upper), jac=lambda logs: _jacobian(residuals, logs, bounds),
-            xtol=1e-12, ftol=1e-12, gtol=1e-12, max_nfev=200,
-        )  # fmt: skip
-        if best is None or found.cost < best.cost:
-            best = found
-        if best.cost < EXACT:
-            break
-    return best
-
-
-def _jacobian(residuals: Callable[[FloatArray], FloatArray], logs: FloatArray, bounds: FloatArray) -> FloatArray:
-    """Central differences inside the bounds. Cycles are whole numbers, so the step is larger than scipy's own."""
-    columns = []
-    for position in range(len(logs)):
-        ends = np.array([logs, logs])
-        ends[:, position] = np.clip([logs[position] - STEP, logs[position] + STEP], *bounds[:, position])
-        columns.append((residuals(ends[1]) - residuals(ends[0])) / (ends[1, position] - ends[0, position]))
-    return np.stack(columns, axis=1)
-
-
-def _check_told_apart(jacobian: FloatArray, free: Sequence[str]) -> None:
-    for name, column in zip(free, jacobian.T, strict=True):
-        if not np.abs(column).max() > INDISTINCT:
-            raise InvalidInput(
-                f"no measurement depends on {name!r}",
-                hint="measure layers that it bounds, or do not free it; energies need measured energies",
-            )
-    _, values, directions = np.linalg.svd(jacobian, full_matrices=False)
-    if values[-1] < INDISTINCT * values[0]:
-        mixed = [name for name, share in zip(free, np.abs(directions[-1]), strict=True) if share > 1e-3]
-        raise InvalidInput(
-            f"these measurements cannot tell {' and '.join(map(repr, mixed))} apart",
-            hint="free one of them, or measure layers and widths on which they act differently",
-        )

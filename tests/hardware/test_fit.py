@@ -128,3 +128,20 @@ def test_what_cannot_be_fitted_is_refused(free: list[str], observations: list[Ob
 def test_a_fit_needs_a_positive_start() -> None:
     with pytest.raises(InvalidInput, match=r"bit_product_j is 0\.0, from where no fit can start"):
         fit(changed(BISMO, 1e8, bit_product_j=0.0), ["bit_product_j"], [_one(None, 1.0)], to="made data")
+
+
+def test_a_parameter_that_ends_where_it_changes_nothing_is_told_as_a_limit() -> None:
+    target = load_targets()["cpu-avx512-vnni"]
+    bound = target.model_copy(update={"parameters": {**target.parameters, "compute_efficiency": 0.05}})
+    layers = [conv(f"conv{size}", 64, 64, 3, size) for size in (14, 28, 56)]
+    seconds = kind_of(bound).simulate(bound, layers, [32], [32]).latency_s[:, 0, 0].tolist()  # never waits for memory
+    rows = [
+        Observation(layer.name, (layer,), ((32, 32),), latency_s, None)
+        for layer, latency_s in zip(layers, seconds, strict=True)
+    ]
+    slow = target.model_copy(update={"parameters": {**target.parameters, "memory_efficiency": 0.02}})
+    found = fit(slow, ["compute_efficiency", "memory_efficiency"], rows, to="made data")
+    assert found.parameters["compute_efficiency"] == pytest.approx(0.05, rel=1e-5)
+    sources = found.parameters["sources"]
+    assert sources["compute_efficiency"] == "fitted to made data"
+    assert sources["memory_efficiency"].startswith("fitted to made data; no measurement depends on it near this value")
