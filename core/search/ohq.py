@@ -58,8 +58,8 @@ class Ohq:
             paper="Huang et al., OHQ, 2023",
             link="https://arxiv.org/abs/2309.01945",
             reconstruction_notes="Objective, widths and the limit on size as published. Cycles and power are "
-            "simulated or measured on the first target at the wide width. Choose the axis size and the metric mask-guided for the "
-            "paper's own programme.",
+            "simulated or measured on the first target at the wide width. Choose the axis size and the metric "
+            "mask-guided for the paper's own programme.",
             evaluates=False,
             settings_schema=OhqSettings.model_json_schema(),
         )
