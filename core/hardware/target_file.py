@@ -161,13 +161,12 @@ def _with_text_dates(content: Any) -> Any:
 
 def _faults(content: dict[str, Any]) -> Iterator[FieldFault]:
     """Of the description, then of the kind and its parameters as far as those can be read."""
-    target: Target | None
     try:
         target = Target.model_validate(content)
     except ValidationError as error:
         yield from field_faults(error, Target)
-        target = _parameters_alone(content)
-    if target is None:
+        alone = _parameters_alone(content)
+        yield from () if alone is None else (each for each in _kind_faults(alone) if each.path[0] == "parameters")
         return
     if target.kind not in KINDS:
         meant = near(target.kind, list(KINDS))
@@ -179,17 +178,20 @@ def _faults(content: dict[str, Any]) -> Iterator[FieldFault]:
 
 def _parameters_alone(content: Mapping[str, Any]) -> Target | None:
     """Kind and parameters in a description that is otherwise sound, so that all faults are told at once."""
-    kind, parameters, clock_hz = content.get("kind"), content.get("parameters", {}), content.get("clock_hz")
+    kind, parameters = content.get("kind"), content.get("parameters", {})
     if not isinstance(kind, str) or not isinstance(parameters, dict) or kind not in KINDS:
         return None
-    given = isinstance(clock_hz, int | float) and not isinstance(clock_hz, bool) and clock_hz > 0
     return Target(
-        id="x", name="x", kind=kind, description="x", provenance="simulated", source="x", batch=1,
-        clock_hz=clock_hz if given else 1.0, parameters=parameters,
+        id="x", name="x", kind=kind, description="x", provenance="simulated", source="x", batch=1, clock_hz=1.0,
+        parameters=parameters,
     )  # fmt: skip
 
 
 def _kind_faults(target: Target) -> Iterator[FieldFault]:
+    loose = list(_no_numbers(target))
+    if loose:
+        yield from loose
+        return
     try:
         kind_of(target).check(target)
     except InvalidInput as error:
@@ -199,6 +201,15 @@ def _kind_faults(target: Target) -> Iterator[FieldFault]:
         for each in listed:
             path = tuple(int(part) if part.isdigit() else part for part in each["path"].split("."))
             yield FieldFault(path, each["message"], each["hint"] or f"see the parameters of the kind {target.kind!r}")
+
+
+def _no_numbers(target: Target) -> Iterator[FieldFault]:
+    """Text and truth values where a number belongs: they would be taken for one."""
+    for name, field in kind_of(target).card.parameters_schema.get("properties", {}).items():
+        value = target.parameters.get(name)
+        if field.get("type") in ("integer", "number") and isinstance(value, str | bool):
+            hint = f"give a plain number in the unit that the name says: {field.get('description', name)}"
+            yield FieldFault(("parameters", name), "is no number", hint)
 
 
 def _told(error: InvalidInput, target: Target) -> str:

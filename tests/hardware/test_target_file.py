@@ -38,7 +38,10 @@ def line_with(text: str, key: str) -> int:
         ("row_bits = 256", "row_bits = 256\ncolour = 3", "parameters.colour", "no such key", "array_units, row_bits"),
         ("row_bits = 256", "row_bits = 0", "parameters.row_bits", "greater than", "Dk: bits per row"),
         ("row_bits = 256", "row_bits = -1", "parameters.row_bits", "greater than", "Dk: bits per row"),
-        ("row_bits = 256", 'row_bits = "256 bits"', "parameters.row_bits", "integer", "Dk: bits per row"),
+        ("row_bits = 256", 'row_bits = "256 bits"', "parameters.row_bits", "is no number", "Dk: bits per row"),
+        ("row_bits = 256", 'row_bits = "256"', "parameters.row_bits", "is no number", "Dk: bits per row"),
+        ("row_bits = 256", "row_bits = true", "parameters.row_bits", "is no number", "in the unit that the name says"),
+        ("row_bits = 256", "row_bits = 25.6", "parameters.row_bits", "integer", "Dk: bits per row"),
         ("clock_hz = 200e6", "clock_hz = nan", "clock_hz", "is nan", "finite"),
         ("clock_hz = 200e6", "clock_hz = inf", "clock_hz", "is inf", "finite"),
         ("clock_hz = 200e6", "clock_hz = 0", "clock_hz", "greater than 0", ""),
@@ -76,6 +79,18 @@ def test_faults_of_the_description_and_of_the_kind_are_told_at_once() -> None:
     assert set(told) == {"batch", "parameters.row_bits", "parameters.buffer_rows"}
     assert told["parameters.buffer_rows"].message == "is missing"
     assert told["parameters.buffer_rows"].line == line_with(text, "[parameters]")
+
+
+def test_a_table_with_a_fault_elsewhere_is_told_that_fault_alone() -> None:
+    table = 'id = "t"\nname = "t"\nkind = "table"\ndescription = ""\nprovenance = "table"\nsource = "me"\nbatch = 0\n'
+    table += "supports.pairs = [[8, 8]]\n[parameters]\nrows = [\n"
+    table += '{layer = "a", weight_bits = 8, activation_bits = 8, latency_s = 1},\n'
+    [problem] = check_target_text(table + "]\n").problems
+    assert problem.path == "batch"
+    table += '{layer = "b", weight_bits = 8, activation_bits = 8, latency = 1},\n'
+    row = check_target_text(table.replace("batch = 0", "batch = 1") + "]\n").problems[0]
+    assert (row.path, row.line) == ("parameters.rows.1.latency", 12)
+    assert row.hint == "units stand in the names: write latency_s"
 
 
 def test_a_clock_that_a_kind_needs_is_missed() -> None:

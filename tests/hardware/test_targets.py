@@ -52,7 +52,7 @@ def test_every_kind_has_a_card_with_a_schema_of_its_parameters() -> None:
     for name, kind in KINDS.items():
         assert kind.card.id == name
         assert kind.card.parameters_schema["properties"]
-        assert kind.card.link.startswith("https://")
+        assert kind.card.link.startswith("https://") or name == "table"  # which no paper describes
     assert kind_of(load_targets()["bismo-edge"]) is KINDS["bismo"]
 
 
