@@ -148,6 +148,35 @@ def test_a_file_that_does_not_run_is_told() -> None:
         BoundSession(b"no model", np.zeros(1, np.float32), threads=1)
 
 
+def test_widths_that_a_device_has_no_kernels_for_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithoutIntegers(BoundSession):
+        def __init__(self, model: bytes | Path, images: np.ndarray, threads: int, device: str = "cpu") -> None:
+            if images.dtype == np.uint8:
+                raise TaskFailed("no kernel for QLinearConv")
+            super().__init__(model, images, threads)
+
+    monkeypatch.setattr(measure, "BoundSession", WithoutIntegers)
+    network = tmp_path / "network.onnx"
+    network.write_bytes(layer_model(SECOND, FLOAT, PLAN.batch).content)
+    found = measure_network(LAYERS, PLAN, whole={FLOAT: network, INT8: network}, input_shape=SECOND.input_shape)
+    assert found.whole is not None
+    assert list(found.whole.timings) == [FLOAT]
+    target = measured_target(found, "my-cpu", {})
+    assert target.supports.pairs == (FLOAT,)
+    assert target.measured is not None
+    assert "8/8 was left out where the device does not run it: no kernel for QLinearConv" in target.measured.notes
+
+
+def test_a_whole_network_that_does_not_run_is_told_and_its_layers_are_kept(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    found = measure_network([SECOND], PLAN, whole={FLOAT: broken}, input_shape=(32,))
+    assert found.whole is None
+    assert any("the whole network: onnxruntime" in note for note in found.notes)
+
+
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(InvalidInput, match="no layers"):
         measure_network([], PLAN)

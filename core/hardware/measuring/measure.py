@@ -92,7 +92,8 @@ def measure_network(
         progress(number / len(shapes), layer.name)
         by_shape[shape] = _measure_layer(layer, plan, device, counter, failed)
     progress(1.0, "the whole network")
-    files = {} if whole is None else whole
+    ran = [pair for pair in PAIRS[device] if all(pair in each.timings for each in by_shape.values())]
+    files = {pair: path for pair, path in (whole or {}).items() if pair in ran}
     return MeasuredNetwork(
         layers=tuple(layers),
         by_shape=by_shape,
