@@ -146,7 +146,7 @@ def test_targets_stand_side_by_side_with_what_binds_each_layer(watched: Watched,
     page = watched.page
     page.goto(f"{site}/ui/models/1")
     comparison = page.locator("#comparison")
-    for name in ("BISMO, edge (Zynq-7020)", "NVIDIA T4"):
+    for name in ("NVIDIA A100 (40 GB, SXM)", "NVIDIA T4"):
         comparison.get_by_label(name).check()
     expect(comparison.locator("tbody tr")).to_have_count(4)
     expect(comparison).to_contain_text("layers are bound by something else on another of these targets")
@@ -227,3 +227,13 @@ def test_what_each_target_would_choose_is_searched_on_demand(watched: Watched, s
     expect(part.locator("tbody tr")).to_have_count(2)
     expect(part.locator(".bartext").first).to_be_visible()
     assert (watched.complaints, watched.violations()) == ([], [])
+
+
+def test_a_job_finds_its_targets_by_a_word_and_keeps_the_ticked_ones_in_sight(watched: Watched, site: str) -> None:
+    page = watched.page
+    page.goto(f"{site}/ui/jobs/new")
+    page.get_by_label("Find a target").fill("nvidia t4")
+    page.get_by_role("checkbox", name="NVIDIA T4").check()
+    page.get_by_label("Find a target").fill("no such thing")
+    expect(page.locator("[data-path=targets] .choice:visible")).to_have_count(2)
+    expect(page.get_by_role("checkbox", name="NVIDIA T4")).to_be_checked()

@@ -5,13 +5,21 @@ import { select } from "./fields.js";
 const METRIC_UNITS = { latency: ["ms", "us", "s"], energy: ["mJ", "uJ", "J"], size: ["MB", "kB", "MiB", "KiB", "B"], "bit-operations": ["GBOP"], "average-weight-bits": ["bits"], "average-activation-bits": ["bits"], "activation-memory": ["KiB", "kB", "B", "MiB", "MB"] };
 const METRIC_WORDS = { latency: "latency", energy: "energy", size: "size", "bit-operations": "bit operations", "average-weight-bits": "mean weight bits", "average-activation-bits": "mean activation bits", "activation-memory": "activation memory" };
 const BASELINES = [8, 6, 5, 4, 3, 2].map((bits) => `uniform-${bits}`);
+const MANY = 6; // targets that are taken in at a glance
 const PIN_BITS = [1, 2, 3, 4, 5, 6, 7, 8, 32];
 
 export function targetChoices(values, targets, changed) {
   const toggle = (id, on) => { values.targets = targets.map((one) => one.id).filter((one) => (one === id ? on : values.targets.includes(one))); changed("targets"); };
-  return h("div", { class: "rows", role: "group" }, targets.map((target) => h("label", { class: "choice" },
+  const row = (target) => h("label", { class: "choice" },
     h("input", { type: "checkbox", checked: values.targets.includes(target.id), onchange: (event) => toggle(target.id, event.target.checked) }),
-    h("span", {}, h("strong", {}, target.name), ` · ${target.provenance}. `, h("span", { class: "muted" }, target.description), " ", h("a", { href: `/ui/targets/${encodeURIComponent(target.id)}`, target: "_blank" }, "About it")))));
+    h("span", {}, h("strong", {}, target.name), ` · ${target.provenance}${target.own ? ", own" : ""}. `, h("span", { class: "muted" }, target.description), " ", h("a", { href: `/ui/targets/${encodeURIComponent(target.id)}`, target: "_blank" }, "About it")));
+  // Own ones and those that are ticked stand first; the others are found by a word.
+  const first = (target) => Number(values.targets.includes(target.id)) * 2 + Number(Boolean(target.own));
+  const rows = [...targets].sort((one, other) => first(other) - first(one)).map((target) => ({ target, element: row(target), words: JSON.stringify([target.id, target.name, target.kind, target.description]).toLowerCase() }));
+  const find = (text) => { for (const { target, element, words } of rows) element.hidden = !values.targets.includes(target.id) && !text.toLowerCase().split(/\s+/).every((word) => words.includes(word)); };
+  return h("div", { class: "rows", role: "group" },
+    targets.length > MANY ? h("input", { type: "search", "aria-label": "Find a target", placeholder: `find among ${targets.length} targets`, oninput: (event) => find(event.target.value) }) : null,
+    h("div", { class: "rows few" }, rows.map(({ element }) => element)));
 }
 
 export function constraintRows(values, targets, changed) {

@@ -9,7 +9,7 @@ import { provenanceWords } from "../targets/words.js";
 import { Table } from "../table.js";
 
 const FILES = [["csv", "CSV", ""], ["json", "JSON", ""], ["npy", "NumPy (.npy)", ""], ["npz", "NumPy, all (.npz)", ""], ["npy", "HAQ's layout (.npy)", "&layout=haq"]];
-const AT_FIRST = 2;
+const AT_FIRST = ["bismo-edge", "bismo-cloud"]; // an edge and a cloud of one kind
 
 export class Costs {
   constructor(root, model, targets) {
@@ -62,7 +62,8 @@ export class Costs {
 export class Comparison {
   constructor(root, model, targets) {
     Object.assign(this, { model, order: 0, targets, stem: freshId("comparison") });
-    this.chosen = new Set(targets.slice(0, AT_FIRST).map((target) => target.id));
+    const known = AT_FIRST.filter((id) => targets.some((target) => target.id === id));
+    this.chosen = new Set(known.length ? known : targets.slice(0, 2).map((target) => target.id));
     this.values = { weight_bits: 8, activation_bits: 8 };
     this.problem = h("div");
     const policies = h("section", { "aria-label": "How the best policy differs", class: "stack" });
@@ -138,7 +139,8 @@ class Policies {
       const answer = await get(`/models/${this.model.id}/comparison/policies?targets=${encodeURIComponent(this.names().join(","))}&uniform_bits=${this.bits.value}`);
       fill(this.status);
       this.found.hidden = false;
-      new Table(this.table, POLICY_COLUMNS, { caption: "The policy that each target would choose" }).show(answer.targets);
+      const columns = POLICY_COLUMNS.filter((column) => column.title !== EARLY || answer.targets.some((row) => row.early_half));
+      new Table(this.table, columns, { caption: "The policy that each target would choose" }).show(answer.targets);
       await this.figure.show(answer.figures.policies);
     } catch (problem) {
       fill(this.status, problemNotice(problem));
@@ -151,13 +153,14 @@ class Policies {
 const fixed = (value) => (value === undefined ? "–" : value.toFixed(2));
 const gap = (row) => (row.early_half ? row.early_half.others - row.early_half.depthwise : undefined);
 
+const EARLY = "Early half: activation bits of other layers less depthwise";
 const POLICY_COLUMNS = [
   { title: "Target", heading: true, class: "name", cell: (row) => row.name, key: (row) => row.name },
   { title: "Latency", number: true, cell: (row) => (row.policy ? `${quantity("latency", row.latency_s)} ${provenanceWords(row.provenance)}` : "nothing fits it within that latency"), key: (row) => row.latency_s },
   { title: "at most", number: true, cell: (row) => quantity("latency", row.budget_s), key: (row) => row.budget_s },
   { title: "Mean weight bits", number: true, cell: (row) => fixed(row.mean_weight_bits), key: (row) => row.mean_weight_bits },
   { title: "Mean activation bits", number: true, cell: (row) => fixed(row.mean_activation_bits), key: (row) => row.mean_activation_bits },
-  { title: "Early half: other layers less depthwise, activation bits", number: true, cell: (row) => (row.early_half ? `${fixed(gap(row))} (${fixed(row.early_half.others)} − ${fixed(row.early_half.depthwise)})` : "no depthwise layers"), key: gap },
+  { title: EARLY, class: "number words", number: true, cell: (row) => (row.early_half ? `${fixed(gap(row))} (${fixed(row.early_half.others)} − ${fixed(row.early_half.depthwise)})` : "no depthwise layers"), key: gap },
 ];
 
 const COLUMNS = [
