@@ -13,12 +13,12 @@ from core.graph.inventory import Layer
 from core.hardware import table_text
 from core.hardware.cost import Cost, bit_operations, size_bytes
 from core.hardware.fits import misfits
-from core.hardware.kind import CoversSome, FloatArray, IntArray, Simulation
+from core.hardware.kind import CoversSome, FloatArray, IntArray, Kind, Simulation
 from core.hardware.kinds.registry import kind_of
 from core.hardware.layer_cost import simulate_layer, substitutions
 from core.hardware.run_as import run_as
 from core.hardware.target import Target
-from core.policy import Policy
+from core.policy import LayerBits, Policy
 
 DEFAULT_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
 POLICIES_AT_ONCE = 512  # indices and values of a chunk stay in the second-level cache
@@ -40,7 +40,8 @@ class CostTable:
 
     `latency_s`, `energy_j` [L, W, A] (NaN without a model of energy); `bound_by` [L, W, A] indexes `bounds`;
     `size_bytes` [L, W] and `bit_operations` [L, W, A] (one image) need no target; `supported` [W, A] says which pairs
-    the target runs as written: others are costed at the pair they would run as.
+    the target runs as written: others are costed at the pair they would run as; `interpolated` [L, W, A] says which
+    costs lie between measured ones.
     """
 
     target: Target
@@ -54,6 +55,7 @@ class CostTable:
     size_bytes: FloatArray
     bit_operations: IntArray
     supported: NDArray[np.bool_]
+    interpolated: NDArray[np.bool_]
 
     def gather(self, weight_index: NDArray[Any], activation_index: NDArray[Any]) -> Totals:
         """Costs of N policies, given as positions [N, L] in `weight_bits` and `activation_bits`."""
@@ -92,7 +94,9 @@ class CostTable:
 
     def cost(self, policy: Policy) -> Cost:
         """Cost of one policy of any widths, with a width per output channel where it has them."""
-        runs = {layer.name: self._run(layer, position, policy) for position, layer in enumerate(self.layers)}
+        runs = {
+            layer.name: self.of_layer(position, policy.layers[layer.name]) for position, layer in enumerate(self.layers)
+        }
         energy = {name: float(run.energy_j[0, 0, 0]) for name, run in runs.items()}
         latency = {name: float(run.latency_s[0, 0, 0]) for name, run in runs.items()}
         has_energy = not any(np.isnan(joules) for joules in energy.values())
@@ -111,11 +115,10 @@ class CostTable:
             misfits=misfits(self.target, self.layers, policy),
         )
 
-    def _run(self, layer: Layer, position: int, policy: Policy) -> Simulation:
+    def of_layer(self, position: int, bits: LayerBits) -> Simulation:
         """One layer as arrays of shape [1, 1, 1]: from the table where it has the widths, else simulated."""
-        bits = policy.layers[layer.name]
         if bits.weights not in self.weight_bits or bits.activations not in self.activation_bits:
-            return simulate_layer(self.target, layer, bits)
+            return simulate_layer(self.target, self.layers[position], bits)
         w, a = self.weight_bits.index(bits.weights), self.activation_bits.index(bits.activations)
         cell = slice(position, position + 1), slice(w, w + 1), slice(a, a + 1)
         return Simulation(self.latency_s[cell], self.energy_j[cell], self.bound_by[cell])
@@ -176,4 +179,13 @@ def cost_table(
         size_bytes=parameters * np.array(weight_bits) / 8,
         bit_operations=macs * np.multiply.outer(np.array(weight_bits), np.array(activation_bits)),
         supported=np.array([[target.supports.allows(w, a) for a in activation_bits] for w in weight_bits]),
+        interpolated=np.ascontiguousarray(_interpolated(kind, target, layers, run_w, run_a)[:, w, a]),
     )
+
+
+def _interpolated(
+    kind: Kind, target: Target, layers: Sequence[Layer], weight_bits: Sequence[int], activation_bits: Sequence[int]
+) -> NDArray[np.bool_]:
+    if isinstance(kind, CoversSome):
+        return kind.interpolated(target, layers, weight_bits, activation_bits)
+    return np.zeros((len(layers), len(weight_bits), len(activation_bits)), dtype=np.bool_)

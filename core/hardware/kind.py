@@ -99,6 +99,11 @@ class CoversSome(Protocol):
     def check_covers(self, target: Target, layers: Sequence[Layer], pairs: Sequence[tuple[int, int]]) -> None:
         """InvalidInput names the first layer and pair (weights, activations) that it cannot answer for."""
 
+    def interpolated(
+        self, target: Target, layers: Sequence[Layer], weight_bits: Sequence[int], activation_bits: Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """Which figures of `simulate` lie between measured ones, [L, W, A]."""
+
     def note(self, target: Target, layer: Layer, channel_bits: Sequence[int], activation_bits: int) -> str | None:
         """What of a layer's cost is not as measured, for people; None where all of it is."""
 

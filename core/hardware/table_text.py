@@ -24,6 +24,7 @@ ARRAYS = {
     "size_bytes": np.float64,
     "bit_operations": np.int64,
     "supported": np.bool_,
+    "interpolated": np.bool_,
 }
 UNITS = {
     "latency_s": "seconds, one pass of images_per_pass images",
@@ -32,10 +33,11 @@ UNITS = {
     "size_bytes": "bytes of packed weights",
     "bit_operations": "multiply-accumulates x weight bits x activation bits, one image",
     "supported": "whether the target runs the pair as written",
+    "interpolated": "whether the cost lies between measured ones, at the pair that runs",
 }
 COLUMNS = (
     "target", "provenance", "images_per_pass", "layer", "kind", "weight_bits", "activation_bits", "latency_s",
-    "energy_j", "bound_by", "size_bytes", "bit_operations", "supported",
+    "energy_j", "bound_by", "size_bytes", "bit_operations", "supported", "interpolated",
 )  # fmt: skip
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
@@ -91,6 +93,7 @@ def to_csv(table: CostTable) -> str:
                 repr(float(latency_s)), "" if np.isnan(energy_j) else repr(energy_j),
                 table.bounds[table.bound_by[position, w, a]], repr(float(table.size_bytes[position, w])),
                 int(table.bit_operations[position, w, a]), str(bool(table.supported[w, a])).lower(),
+                str(bool(table.interpolated[position, w, a])).lower(),
             )
         )  # fmt: skip
     return text.getvalue()
@@ -126,6 +129,7 @@ def _values(row: dict[str, str], bounds: tuple[str, ...]) -> tuple[float, ...]:
         float(row["size_bytes"]),
         int(row["bit_operations"]),
         row["supported"] == "true",
+        row["interpolated"] == "true",
     )
 
 

@@ -28,7 +28,7 @@ LAYERS = [
     conv("grouped", 24, 40, 3, 20, groups=4, stride=2),
     linear("fc, last", 40, 10),
 ]
-ARRAYS = ("latency_s", "energy_j", "bound_by", "size_bytes", "bit_operations", "supported")
+ARRAYS = ("latency_s", "energy_j", "bound_by", "size_bytes", "bit_operations", "supported", "interpolated")
 CLOUD = load_targets()["bismo-cloud"]
 
 

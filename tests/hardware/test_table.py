@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.networks import conv, linear
 from core.errors import InvalidInput
 from core.graph.inventory import Layer
-from core.hardware.cost_table import cost_table
+from core.hardware.cost_table import CostTable, cost_table
 from core.hardware.interpolation import stencil
 from core.hardware.kinds.table import KIND, TableRow, common_pairs
 from core.hardware.run_as import run_as
@@ -125,6 +125,10 @@ def test_interpolated_costs_are_marked_and_lie_between() -> None:
     cost = costs.cost(policy)
     assert cost.layer_latency_s["first"] == pytest.approx(2e-3)
     assert cost.substituted == {"first": "6/6 interpolated between 4/4 and 8/8"}
+    assert costs.interpolated[:, 5, 5].all()
+    assert not costs.interpolated[:, 3, 3].any()
+    assert not costs.interpolated[:, 1, 1].any()  # runs at 4/4, which was measured
+    assert CostTable.from_csv(costs.to_csv(), costs.target, costs.layers).interpolated[0, 5, 5]
     assert cost.energy_j is None
 
 

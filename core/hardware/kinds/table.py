@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from core.errors import InvalidInput
@@ -225,6 +226,17 @@ class Table:
             for pair in pairs:
                 if math.isnan(index.value(cells, pair)[0]):
                     raise _not_covered(target, layer, pair, cells, index)
+
+    def interpolated(
+        self, target: Target, layers: Sequence[Layer], weight_bits: Sequence[int], activation_bits: Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """Which figures of `simulate` lie between measured ones, [L, W, A]."""
+        index = self._index(target)
+        pairs = [[(w, a) for a in activation_bits] for w in weight_bits]
+        cells = [index.cells(layer) for layer in layers]
+        if not index.parameters.interpolate:
+            return np.zeros((len(layers), len(weight_bits), len(activation_bits)), dtype=np.bool_)
+        return np.array([[[pair not in known for pair in row] for row in pairs] for known in cells], dtype=np.bool_)
 
     def note(self, target: Target, layer: Layer, channel_bits: Sequence[int], activation_bits: int) -> str | None:
         """What of a cost was not measured as written, for people."""
