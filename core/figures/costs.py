@@ -66,8 +66,8 @@ def heat_map(table: CostTable, quantity: Quantity = "latency", layer: str | None
     columns = ("weight_bits", "activation_bits", {"latency": "latency_s", "energy": "energy_j"}[quantity],
                "supported", "provenance")  # fmt: skip
     if np.isnan(values).any():
-        reason = f"There is no {quantity} for {table.target.name}: its kind has no model of it, or nobody measured it"
-        return Figure(title, [], {**empty(inert(reason, 120)), "height": 140}, columns, rows)
+        reason = f"Nobody modelled or measured {quantity} here"
+        return Figure(title, [], {**empty(reason), "height": 140}, columns, rows)
     unit = unit_for(quantity, [float(values.max())])
     return Figure(title, [_cells(table, values, unit)], _heat_layout(title, table, quantity, unit), columns, rows)
 

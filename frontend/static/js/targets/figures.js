@@ -62,7 +62,7 @@ export function totals(report) {
   const each = report.images_per_pass === 1 ? "one image" : `a pass of ${report.images_per_pass} images`;
   return [
     facts([
-      [`Latency of ${each}`, `${quantity("latency", report.latency_s)} ${provenanceWords(report.provenance)}`],
+      [`Latency of ${each}, sum of its layers`, `${quantity("latency", report.latency_s)} ${provenanceWords(report.provenance)}`],
       [`Energy of ${each}`, report.energy_j === null ? "not known for this target" : `${quantity("energy", report.energy_j)} ${provenanceWords(report.provenance)}`],
       ["Weights", quantity("size", report.size_bytes)],
       ["Runs as", report.substituted],
