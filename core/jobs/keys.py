@@ -57,7 +57,7 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "traces": ("sensitivity.budget_s", "sensitivity.samples", "sensitivity.per_channel", "seed"),
     "sensitivity": ("sensitivity", "quantizer", "bits", "seed"),
     "costs": ("targets", "own_targets", "bits"),
-    "search": ("targets", "own_targets", "bits", "pins", "quantizer", "search", "policies"),
+    "search": ("targets", "own_targets", "bits", "pins", "ties", "quantizer", "search", "policies"),
     "joint": ("quantizer", "training", "seed"),
     "evaluate": ("quantizer", "post_training", "seed"),
     "finetune": ("quantizer", "training", "seed"),

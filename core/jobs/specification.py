@@ -363,6 +363,11 @@ class JobSpecification(_Part):
     pins: dict[Name, Pin] = Field(
         default_factory=dict, max_length=10_000, description="layers whose bits are fixed by hand"
     )
+    ties: tuple[Annotated[tuple[Name, ...], Field(min_length=2)], ...] = Field(
+        default=(),
+        max_length=10_000,
+        description="layers that share both of their widths, besides those that read one tensor and share its width",
+    )
     synthetic: SyntheticChoice = SyntheticChoice()
     quantizer: QuantizerChoice = QuantizerChoice()
     calibration: CalibrationChoice = CalibrationChoice()

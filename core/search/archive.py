@@ -21,7 +21,7 @@ class Archive:
     def __init__(self, problem: SearchProblem, run: SearchRun) -> None:
         self._problem, self._run, self._started = problem, run, time.perf_counter()
         self._axis = problem.counted[problem.axis]
-        self._layers = np.arange(len(problem.layers))
+        self._layers = np.arange(len(problem.units))
         self._w: list[NDArray[np.uint8]] = []
         self._a: list[NDArray[np.uint8]] = []
         self._loss: list[FloatArray] = []

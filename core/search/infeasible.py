@@ -59,10 +59,14 @@ def _binding_layers(
     pinned = {*problem.forced.weights, *problem.forced.activations}
     return [
         {
-            "layer": problem.layers[position].name,
+            "layer": " and ".join(_names(problem, position)),
             "value": each.in_unit(int(values[position])),
             "share": int(values[position]) / max(total, 1),
-            "pinned": problem.layers[position].name in pinned,
+            "pinned": not pinned.isdisjoint(_names(problem, position)),
         }
         for position in largest
     ]
+
+
+def _names(problem: SearchProblem, unit: int) -> list[str]:
+    return [problem.layers[position].name for position in problem.units[unit]]

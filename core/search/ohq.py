@@ -118,16 +118,17 @@ def _scaled(values: FloatArray) -> FloatArray:
 def _bits_as_loss(problem: SearchProblem, settings: OhqSettings, weighed: FloatArray) -> Programme:
     """The programme that loses what a layer's bits fall short of its best: never negative, zero at the best width."""
     weights, activations = (np.array(bits) for bits in problem.axes)
+    weighed = np.array([weighed[list(unit)].sum() for unit in problem.units])
     pairs = np.array([settings.narrow, settings.wide])
     same = np.equal.outer(weights, activations) & np.isin(weights, pairs)[:, None]
     allowed = problem.programme.allowed
     restricted = allowed & same
     fixed = allowed.sum(axis=(1, 2)) == 1  # pins, the first and the last layer
     restricted[fixed] = allowed[fixed]
-    for layer, open_pairs in zip(problem.layers, restricted, strict=True):
+    for unit, open_pairs in zip(problem.units, restricted, strict=True):
         if not open_pairs.any():
             raise InvalidSpecification(
-                f"layer {layer.name!r} may take neither {settings.narrow}/{settings.narrow} nor "
+                f"layer {problem.layers[unit[0]].name!r} may take neither {settings.narrow}/{settings.narrow} nor "
                 f"{settings.wide}/{settings.wide}",
                 hint="widen the bit ranges, choose a target that supports them, or set narrow and wide",
             )

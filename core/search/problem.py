@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,20 @@ from core.search.metrics import Counted, Metric, activation_elements, bounded_me
 from core.search.peak_activations import peak_limits
 from core.search.programme import Choice, Limit, Programme, programme
 from core.search.uniform import uniform_policy
+from core.search.units import Units, allowed_for_all, groups_of_units, summed, summed_losses, units_of
 
 Axes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """Everything a strategy needs. The tables of all targets have the same widths, `axes` (weights, activations)."""
+    """Everything a strategy needs. The tables of all targets have the same widths, `axes` (weights, activations).
+
+    The programme, and what is counted for it, is over `units` of layers: one layer each, but for ties.
+    """
 
     layers: tuple[Layer, ...]
+    units: Units
     axes: Axes
     tables: dict[str, CostTable]
     counted: dict[Metric, Counted]
@@ -64,22 +69,27 @@ class SearchProblem:
         used = [table.target for table in all_tables.values()]
         peaks = peak_limits(search.constraints, layers, baselines)
         allowed = allowed_pairs(layers, axes, specification.bits, forced, [*used, *peaks])
-        groups = _groups(inventory)
-        loss_arrays = _loss_arrays(losses, layers, groups, axes, allowed)
+        units = units_of(layers, specification.ties)
+        readers = _groups(inventory)
+        groups = groups_of_units(units, readers)
+        allowed = allowed_for_all(allowed, units, layers)
+        loss_arrays = _loss_arrays(losses, layers, units, groups, axes, allowed)
         axis = Metric(search.axis, specification.targets[0] if search.axis in ("latency", "energy") else None)
         sums = ((constraint, "") for constraint in search.constraints if constraint.metric != "activation-memory")
         stated = [*sums, *memory_constraints(used)]
         metrics = dict.fromkeys([axis, *(bounded_metric(constraint) for constraint, _ in stated)])
-        counted = {metric: _count(metric, all_tables) for metric in metrics}
+        by_layer = {metric: _count(metric, all_tables) for metric in metrics}
+        counted = {metric: replace(each, values=summed(each.values, units)) for metric, each in by_layer.items()}
         return cls(
             layers=layers,
+            units=units,
             axes=axes,
             tables=all_tables,
             counted=counted,
             losses=losses,
             forced=forced,
             programme=programme(*loss_arrays, groups, allowed),
-            constraints=tuple(_bind(each, why, counted, layers, axes, baselines) for each, why in stated),
+            constraints=tuple(_bind(each, why, by_layer, layers, axes, baselines) for each, why in stated),
             axis=axis,
             points=search.points,
             residual_bits=specification.quantizer.residual_bits,
@@ -100,8 +110,9 @@ class SearchProblem:
     def policy(self, choice: Choice) -> Policy:
         """A solution of the programme, by layer."""
         weights, activations = self.axes
-        chosen = zip(self.layers, choice.w.tolist(), choice.a.tolist(), strict=True)
-        layers = {layer.name: LayerBits(weights=weights[w], activations=activations[a]) for layer, w, a in chosen}
+        chosen = zip(self.units, choice.w.tolist(), choice.a.tolist(), strict=True)
+        bits = {at: LayerBits(weights=weights[w], activations=activations[a]) for unit, w, a in chosen for at in unit}
+        layers = {layer.name: bits[position] for position, layer in enumerate(self.layers)}
         return Policy(layers=layers, residual_bits=self.residual_bits)
 
     def evaluate(self, policy: Policy) -> dict[str, Any]:
@@ -173,19 +184,26 @@ def _groups(inventory: Inventory) -> tuple[tuple[int, ...], ...]:
 def _loss_arrays(
     losses: Losses,
     layers: Sequence[Layer],
-    groups: tuple[tuple[int, ...], ...],
+    units: Units,
+    groups: Units,
     axes: Axes,
     allowed: NDArray[np.bool_],
 ) -> tuple[FloatArray, FloatArray]:
-    """[L, W] and [G, A]. Where there is one width to take its loss may be unknown, and counts as nothing."""
+    """[U, W] and [G, A]. Where there is one width to take its loss may be unknown, and counts as nothing."""
     names = [layer.name for layer in layers]
-    tensors = [layers[group[0]].reads for group in groups]
-    open_a = np.stack([np.asarray(allowed[list(group)].any(axis=1).all(axis=0)) for group in groups])
-    open_w = np.asarray(allowed.any(axis=2))
-    return (
-        _known(losses.array(losses.weights, names, axes[0]), open_w, names, axes[0]),
-        _known(losses.array(losses.activations, tensors, axes[1]), open_a, tensors, axes[1]),
-    )
+    open_w = np.empty((len(layers), len(axes[0])), dtype=bool)
+    for position, unit in enumerate(units):
+        open_w[list(unit)] = allowed[position].any(axis=1)
+    of_layers = _known(losses.array(losses.weights, names, axes[0]), open_w, names, axes[0])
+    of_groups = []
+    for group in groups:
+        tensors = list(dict.fromkeys(layers[position].reads for unit in group for position in units[unit]))
+        open_a = np.asarray(allowed[list(group)].any(axis=1).all(axis=0))
+        known = _known(
+            losses.array(losses.activations, tensors, axes[1]), np.tile(open_a, (len(tensors), 1)), tensors, axes[1]
+        )
+        of_groups.append(known.sum(axis=0))
+    return summed_losses(of_layers, units), np.stack(of_groups)
 
 
 def _known(array: FloatArray, choosable: NDArray[np.bool_], names: Sequence[str], bits: Sequence[int]) -> FloatArray:

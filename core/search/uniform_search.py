@@ -54,7 +54,7 @@ class Uniform:
 def _uniform(problem: SearchProblem, bits: int) -> tuple[tuple[int, ...], ProposedPoint] | None:
     """The policy at this width; None where it breaks a limit."""
     programme = problem.programme
-    w, a = np.zeros((2, len(problem.layers)), dtype=np.int64)
+    w, a = np.zeros((2, len(problem.units)), dtype=np.int64)
     for group in programme.groups:
         members = list(group)
         common = np.asarray(programme.allowed[members].any(axis=1).all(axis=0))

@@ -65,6 +65,7 @@ def _faults(specification: JobSpecification, around: Circumstances) -> Iterator[
     yield from joint_faults(specification, around.inventory.layers)
     yield from training_faults(specification, around.inventory, around.summary)
     yield from _pins(specification, around.inventory)
+    yield from _ties(specification, around.inventory)
     for index, policy in enumerate(specification.policies):
         yield from _policy(f"policies.{index}", policy, around.inventory)
     yield from _data(around)
@@ -134,6 +135,17 @@ def _pins(specification: JobSpecification, inventory: Inventory) -> Iterator[Fau
         pinned = {specification.pins[name].activations for name in group if name in specification.pins} - {None}
         if len(pinned) > 1:
             yield Fault("pins", f"{listed(group)} read one tensor, so their activation bits must be equal")
+
+
+def _ties(specification: JobSpecification, inventory: Inventory) -> Iterator[Fault]:
+    names = {layer.name for layer in inventory.layers}
+    for index, tie in enumerate(specification.ties):
+        if unknown := sorted(set(tie) - names):
+            yield Fault(f"ties.{index}", f"the network has no such layer: {listed(unknown)}")
+        for side in ("weights", "activations"):
+            pinned = {getattr(specification.pins[name], side) for name in tie if name in specification.pins} - {None}
+            if len(pinned) > 1:
+                yield Fault(f"ties.{index}", f"{listed(tie)} are tied, so their pinned {side} bits must be equal")
 
 
 def _policy(path: str, policy: Policy, inventory: Inventory) -> Iterator[Fault]:
