@@ -121,12 +121,12 @@ class _Index:
 
     def value(self, cells: Cells, pair: Pair) -> tuple[float, float]:
         """Latency and energy, NaN where they are not told."""
-        used = stencil(frozenset(cells), pair) if self.parameters.interpolate or pair in cells else None
+        row = cells.get(pair)
+        if row is not None:
+            return row.latency_s, math.nan if row.energy_j is None else row.energy_j
+        used = stencil(frozenset(cells), pair) if self.parameters.interpolate else None
         if used is None:
             return math.nan, math.nan
-        if len(used) == 1:
-            row = cells[used[0][0]]
-            return row.latency_s, math.nan if row.energy_j is None else row.energy_j
         rows = [(cells[each], share) for each, share in used]
         latency_s = math.exp(sum(share * math.log(row.latency_s) for row, share in rows))
         if any(row.energy_j is None for row, _ in rows):
