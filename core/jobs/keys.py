@@ -57,13 +57,14 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "traces": ("sensitivity.budget_s", "sensitivity.samples", "sensitivity.per_channel", "seed"),
     "sensitivity": ("sensitivity", "quantizer", "bits", "seed"),
     "costs": ("targets", "own_targets", "bits"),
-    "search": ("targets", "own_targets", "bits", "pins", "ties", "quantizer", "search", "policies"),
+    "search": ("targets", "own_targets", "bits", "pins", "ties", "quantizer", "search", "policies", "seed"),
     "joint": ("quantizer", "training", "seed"),
     "evaluate": ("quantizer", "post_training", "seed"),
     "finetune": ("quantizer", "training", "seed"),
     "export": ("quantizer", "seed"),
     "report": (),
 }
+_SEARCH_WITH_NETWORK = ("graph", "data", "tasks", "quantizers", "calibration", "training")
 _NEVER_REUSED = frozenset({"report", MEASURING_STAGE})
 _READS_MODEL = frozenset(_SOURCES) - {"costs", "search", "report", "inspect-dataset"}
 _READS_DATASET = _READS_MODEL - {"inspect-model"} | {"inspect-dataset"}
@@ -106,6 +107,11 @@ def _without_inventory(model: Mapping[str, Any] | None) -> dict[str, Any] | None
     return None if model is None else {name: value for name, value in model.items() if name != "inventory"}
 
 
+def _searches_with_network(task: TaskIdentity) -> bool:
+    """Whether a search trains or measures: then it reads what calibration found, and what that was found from."""
+    return task.stage == "search" and "calibrate" in task.upstream
+
+
 def input_key(task: TaskIdentity) -> str | None:
     """Hex SHA-256 of the task's inputs; None for reports and measurements, which are never re-used."""
     if task.stage in _NEVER_REUSED:
@@ -120,15 +126,16 @@ def input_key(task: TaskIdentity) -> str | None:
     layers = (task.model or {}).get("inventory", {}).get("layers") if task.stage == "costs" else None
     if layers is not None:
         upstream.pop("inspect", None)  # layer shapes count, not the weights behind them
+    with_network = _searches_with_network(task)
     content = {
         "stage": task.stage,
         "settings": {name: _setting(task.specification, name) for name in _SETTINGS.get(task.stage, ())},
-        "model": _without_inventory(task.model) if task.stage in _READS_MODEL else None,
+        "model": _without_inventory(task.model) if task.stage in _READS_MODEL or with_network else None,
         "layers": layers,
-        "dataset": task.dataset if task.stage in _READS_DATASET else None,
+        "dataset": task.dataset if task.stage in _READS_DATASET or with_network else None,
         "upstream": upstream,
         "policy": policy,
-        "source": source_digest(_SOURCES[task.stage]),
+        "source": source_digest((*_SOURCES[task.stage], *(_SEARCH_WITH_NETWORK if with_network else ()))),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -67,6 +67,13 @@ def needs_traces(specification: JobSpecification) -> bool:
     return any(cards.get(name, {}).get("uses_traces", False) for name in (choice.metric, *choice.compare))
 
 
+def search_reads_network(specification: JobSpecification) -> bool:
+    """Whether the search computes with the network and its images, and not with tables alone."""
+    card = cards_by_id("strategies").get(specification.search.strategy, {})
+    measures = card.get("evaluates", False) and specification.search.evaluate_by == "accuracy"
+    return bool(card.get("trains", False) or measures)
+
+
 def prepares(specification: JobSpecification) -> bool:
     """Whether weights are changed before anything is measured on them."""
     choice = specification.post_training
@@ -89,7 +96,8 @@ def plan(specification: JobSpecification) -> list[PlannedTask]:
     traces = (add("traces", *measured_on),) if needs_traces(specification) else ()
     sensitivity = add("sensitivity", *read, calibrate, *traces)
     costs = add("costs", inspect)
-    search = add("search", inspect, sensitivity, costs)
+    network = (*images, calibrate) if search_reads_network(specification) else ()
+    search = add("search", inspect, sensitivity, costs, *network)
     ready = (*images, calibrate, search)
     points = range(slots(specification))
     last = [add("evaluate", *ready, point=point) for point in points]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from core.search.exact import EXACT
 from core.search.frontier import FRONTIER
+from core.search.haq import HAQ
+from core.search.learned.dnas import DNAS
+from core.search.learned.fracbits import FRACBITS
+from core.search.learned.learned_bits import LEARNED_BITS
 from core.search.nsga2 import NSGA2
 from core.search.ohq import OHQ
 from core.search.random_search import RANDOM
@@ -11,7 +15,8 @@ from core.search.strategy import Strategy, StrategyCard
 from core.search.uniform_search import UNIFORM
 
 STRATEGIES: dict[str, Strategy] = {
-    strategy.card.id: strategy for strategy in (EXACT, FRONTIER, UNIFORM, OHQ, RANDOM, NSGA2)
+    strategy.card.id: strategy
+    for strategy in (EXACT, FRONTIER, UNIFORM, OHQ, RANDOM, NSGA2, HAQ, LEARNED_BITS, FRACBITS, DNAS)
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.search.evaluator import Evaluator
+from core.search.learned.trainable import TrainableNetwork
 from core.search.problem import SearchProblem
 from core.search.result import SearchResult
 
@@ -25,6 +26,7 @@ class StrategyCard(BaseModel):
     link: str
     reconstruction_notes: str
     evaluates: bool = Field(description="whether it asks about policies one by one, within `search.evaluations`")
+    trains: bool = Field(default=False, description="whether it trains the network, and so reads model and images")
     settings_schema: dict[str, Any]
 
 
@@ -38,7 +40,7 @@ class Progress(Protocol):
 @dataclass(frozen=True)
 class SearchRun:
     """What a strategy gets besides the problem. `settings` fit its card's schema; `checkpoint_directory` keeps what a
-    search that is cut short goes on from, where there is one.
+    search that is cut short goes on from, where there is one; `network` is there for strategies that train.
     """
 
     evaluator: Evaluator
@@ -46,6 +48,7 @@ class SearchRun:
     settings: Mapping[str, Any] = field(default_factory=dict)
     reporter: Progress | None = None
     checkpoint_directory: Path | None = None
+    network: TrainableNetwork | None = None
 
 
 class Strategy(Protocol):

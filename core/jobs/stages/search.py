@@ -16,6 +16,7 @@ from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
 from core.policy import Policy
 from core.search.evaluator import PredictedLoss
+from core.search.learned.trainable import TrainableNetwork
 from core.search.problem import SearchProblem
 from core.search.registry import STRATEGIES
 from core.search.result import Certificate, PredictedFront
@@ -40,6 +41,7 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
         settings=specification.search.settings,
         reporter=reporter,
         checkpoint_directory=inputs.task.checkpoint_directory,
+        network=_trainable(inputs),
     )
     found = STRATEGIES[specification.search.strategy].search(problem, run)
     chosen: dict[int, tuple[Policy, dict[str, Any] | None]] = {
@@ -55,6 +57,14 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     files = [] if found.front is None else [_write_front(found.front, inventory, inputs.task.directory)]
     result = {"candidates": candidates, "strategy": specification.search.strategy, **found.summary()}
     return TaskOutput(result=result, files=files)
+
+
+def _trainable(inputs: StageInputs) -> TrainableNetwork | None:
+    """The network and the images, for a strategy that trains; other searches open neither."""
+    specification = inputs.specification
+    if not STRATEGIES[specification.search.strategy].card.trains:
+        return None
+    return TrainableNetwork(inputs.loaded, inputs.calibration, inputs.split("train"), specification.quantizer)
 
 
 def _write_front(front: PredictedFront, inventory: Inventory, directory: Path) -> OutputFile:
