@@ -12,7 +12,7 @@ import numpy as np
 from core.errors import InvalidInput
 from core.graph.inventory import Layer
 from core.hardware.kind import FloatArray
-from core.policy import LayerBits, Policy
+from core.policy import Policy
 from core.sensitivity.result import never_less_at_fewer_bits
 
 WIDE = 16  # from here on a loss that nobody predicted is taken for nothing
@@ -73,16 +73,20 @@ class Losses:
 
         Channels of different widths share their layer's loss equally (a reconstruction: losses are per layer).
         """
-        weights = sum(_mean_loss(self.weights[layer.name], policy.layers[layer.name]) for layer in layers)
+        weights = sum(self.of_weights(layer.name, policy.layers[layer.name].weights) for layer in layers)
         tensors = {layer.reads: policy.layers[layer.name].activations for layer in layers}
-        total = weights + sum(_loss(self.activations[name], bits) for name, bits in tensors.items())
+        total = weights + sum(self.of_activations(name, bits) for name, bits in tensors.items())
         return total if isfinite(total) else None
+
+    def of_weights(self, layer: str, bits: int | Sequence[int]) -> float:
+        """Of a layer's weights alone; NaN where unknown."""
+        widths = (bits,) if isinstance(bits, int) else bits
+        return sum(_loss(self.weights[layer], width) for width in widths) / len(widths)
+
+    def of_activations(self, tensor: str, bits: int) -> float:
+        """Of a tensor that layers read; NaN where unknown."""
+        return _loss(self.activations[tensor], bits)
 
 
 def _loss(losses: Mapping[int, float], bits: int) -> float:
     return losses.get(bits, 0.0 if bits >= WIDE else float("nan"))
-
-
-def _mean_loss(losses: Mapping[int, float], bits: LayerBits) -> float:
-    widths = (bits.weights,) if isinstance(bits.weights, int) else bits.weights
-    return sum(_loss(losses, width) for width in widths) / len(widths)

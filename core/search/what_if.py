@@ -1,0 +1,123 @@
+"""What less or more of a limit would cost: the least loss at budgets around a policy's own cost, each with its proof.
+
+Where the limits are on one cost alone, the answers are read off its whole front (core/search/whole_front.py), which is
+made once; else each is an integer programme of its own (core/search/exact.py), cut off after a second with its gap.
+"""
+
+from __future__ import annotations
+
+from math import floor
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.search.exact import optimum
+from core.search.metrics import Metric
+from core.search.problem import SearchProblem
+from core.search.programme import Limit
+from core.search.whole_front import WholeFront, whole_front
+
+PERCENTAGES = (-20, -15, -10, -5, 5, 10, 15, 20)
+FRONT_EPSILON = 5e-3
+TIME_LIMIT_S = 1.0
+
+
+class BudgetAnswer(BaseModel):
+    """The least predicted loss where a metric is at most `bound`; None where nothing keeps the limits.
+
+    Losses are in units of the loss, `bound` and `used` in seconds, joules, bytes, bit operations or bits.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percent: int = Field(description="of the policy's own cost, less or more")
+    bound: float
+    used: float | None
+    loss: float | None
+    change: float | None = Field(description="against the policy's loss; below 0: it can be had for less loss")
+    gap: float | None = Field(description="no policy within the limits loses less than `loss` minus this")
+    capped: bool = Field(description="a constraint of the job is tighter than this budget, and was kept")
+
+
+class WhatIf(BaseModel):
+    """Answers for one metric, by rising budget."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    target: str | None
+    is_axis: bool
+    now: float = Field(description="what the policy uses")
+    loss: float
+    proof: str
+    answers: tuple[BudgetAnswer, ...]
+
+
+def front_alone(problem: SearchProblem) -> WholeFront | None:
+    """The whole front along the axis, where no limit is on another cost."""
+    if any(each.metric != problem.axis for each in problem.constraints):
+        return None
+    return whole_front(problem.programme, problem.counted[problem.axis].values, FRONT_EPSILON)
+
+
+def what_if(
+    problem: SearchProblem, used: dict[Metric, int], budget: int, loss_units: int, front: WholeFront | None
+) -> tuple[WhatIf, ...]:
+    """For the axis and every other metric that is limited. `used`: counts of the policy; `budget`: on the axis, the
+    point's own; `front`: what `front_alone` answered.
+    """
+    metrics = dict.fromkeys([problem.axis, *(each.metric for each in problem.constraints)])
+    return tuple(_of_metric(problem, metric, used[metric], budget, loss_units, front) for metric in metrics)
+
+
+def _of_metric(
+    problem: SearchProblem, metric: Metric, used: int, budget: int, loss_units: int, front: WholeFront | None
+) -> WhatIf:
+    unit, counted = problem.programme.loss_unit, problem.counted[metric]
+    caps = [each.bound for each in problem.constraints if each.metric == metric]
+    answers = []
+    for percent in PERCENTAGES:
+        asked = floor(used * (100 + percent) / 100)
+        bound = min([asked, *caps])
+        found = _least(problem, metric, bound, budget, front)
+        answers.append(
+            BudgetAnswer(
+                percent=percent,
+                bound=counted.amount(bound),
+                used=None if found is None else counted.amount(found[0]),
+                loss=None if found is None else found[1] * unit,
+                change=None if found is None else (found[1] - loss_units) * unit,
+                gap=None if found is None else (found[1] - found[2]) * unit,
+                capped=bound < asked,
+            )
+        )
+    return WhatIf(
+        metric=metric.name,
+        target=metric.target,
+        is_axis=metric == problem.axis,
+        now=counted.amount(used),
+        loss=loss_units * unit,
+        proof="the whole front, by dynamic programming" if front is not None else "an integer programme each",
+        answers=tuple(answers),
+    )
+
+
+def _least(
+    problem: SearchProblem, metric: Metric, bound: int, budget: int, front: WholeFront | None
+) -> tuple[int, int, int] | None:
+    """Cost, loss and its lower bound, in counts and units."""
+    if front is not None:
+        position = int(np.searchsorted(front.cost, bound, side="right")) - 1
+        return None if position < 0 else tuple(int(each[position]) for each in (front.cost, front.loss, front.bound))  # type: ignore[return-value]
+    found = optimum(problem.programme, _limits(problem, metric, bound, budget), TIME_LIMIT_S)
+    if found is None:
+        return None
+    return problem.programme.total(problem.counted[metric].values, found.choice), found.objective, found.bound
+
+
+def _limits(problem: SearchProblem, metric: Metric, bound: int, budget: int) -> tuple[Limit, ...]:
+    """The point's limits, with another bound on one metric; the axis first."""
+    limits = problem.limits_within(bound if metric == problem.axis else budget)
+    if metric == problem.axis:
+        return limits
+    return tuple(Limit(each.name, each.costs, bound) if each.name == str(metric) else each for each in limits)
