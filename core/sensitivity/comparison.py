@@ -75,8 +75,8 @@ def compare(
     images = run_trials(
         subject.loaded, trials, subject.batches, budget_s=run.budget_s, reporter=run.reporter, measure=with_labels
     )
-    of_weights = _Measured([trial for trial in trials if isinstance(trial, WeightTrial)], run.seed)
-    of_activations = _Measured([trial for trial in trials if isinstance(trial, ActivationTrial)], run.seed)
+    of_weights = Measured([trial for trial in trials if isinstance(trial, WeightTrial)], run.seed)
+    of_activations = Measured([trial for trial in trials if isinstance(trial, ActivationTrial)], run.seed)
     return Comparison(
         weight_bits=w,
         activation_bits=a,
@@ -95,7 +95,7 @@ def _width(searched: Sequence[int], offered: Sequence[int]) -> int:
     return WIDTH if WIDTH in both else both[0]
 
 
-def _row(each: Judged, of_weights: _Measured, of_activations: _Measured, w: int, a: int) -> MetricComparison:
+def _row(each: Judged, of_weights: Measured, of_activations: Measured, w: int, a: int) -> MetricComparison:
     weights = {name: losses[nearest_width(list(losses), w)] for name, losses in each.weights.losses.items()}
     tensors = {name: losses[nearest_width(list(losses), a)] for name, losses in each.activations.losses.items()}
     return MetricComparison(
@@ -110,7 +110,7 @@ def _row(each: Judged, of_weights: _Measured, of_activations: _Measured, w: int,
     )
 
 
-class _Measured:
+class Measured:
     """The measured differences of one side, by layer or tensor and image."""
 
     def __init__(self, trials: Sequence[Trial], seed: int) -> None:

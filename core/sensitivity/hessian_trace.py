@@ -3,9 +3,12 @@
 Hutchinson's estimator as in HAWQ-V2 (Dong et al., https://arxiv.org/abs/1911.03852, section 3.2) and PyHessian
 (Yao et al., https://arxiv.org/abs/1912.07145): for v of independent signs, E[v' H v] = Tr H. One Hessian-vector product
 with signs for all layers at once serves every layer: in v_l' (H v)_l = sum_m v_l' H_lm v_m the terms m != l have mean
-zero. That adds variance, which the standard error over the probes includes. A layer whose error is within the tolerance
-takes no part in later probes; those that are left go on with probes of their own, cheaper and without the terms of the
-others.
+zero. That adds variance, which the standard error over the probes includes, and with many layers it may be most of it.
+
+So a few shared probes come first. Layers above the tolerance then have a few probes of their own, each through the part
+of the graph between the layer and the loss, and through one first derivative for all of them: that is where a loop over
+the layers loses most of its time. What has been better by then, variance times work, goes on with the layers that
+are left. Estimates are of one kind of probe alone: weighing both by their errors would favour what is small by chance.
 
 Each probe sees a few of the images, in turn: its value is then random in the images too, so that the standard error
 tells of both, and for equal time many cheap probes know more than few dear ones.
@@ -33,6 +36,7 @@ from core.quantizers.base import reduced_dimensions
 from core.sensitivity.chunks import Batch, chunks
 from core.sensitivity.curvature import (
     Opener,
+    Piece,
     activation_pieces,
     first_derivative,
     layer_sites,
@@ -45,7 +49,8 @@ from core.sensitivity.perturbation import activation_perturbations, channel_pert
 from core.sensitivity.terms import ChannelLosses, ChannelTable, Score, Side, scaled_by
 
 TOLERANCE = 0.1  # of the trace, in every layer
-FEWEST_PROBES, MOST_PROBES = 12, 128
+PILOT_PROBES, FEWEST_PROBES, MOST_PROBES = 8, 12, 128
+FIRST_DERIVATIVE, OWN_PRODUCT = 0.4, 0.3  # time over that of a shared product, as on ResNet-20; clocks vary, work not
 MACS_PER_PROBE = 8e8  # forward; a product costs about eight times as much
 FEWEST_IMAGES, MOST_IMAGES = 8, 64  # per probe
 
@@ -94,7 +99,7 @@ def hessian_traces(
     Ends when every standard error is within a tenth of its trace, at 128 probes, or when the budget is used up.
     """
     layers = loaded.inventory.layers
-    pieces = weight_pieces(loaded, _few_images(loaded, batches))
+    pieces = weight_pieces(loaded, few_images(loaded, batches))
     axes = [(1 if layer.kind == "conv_transpose2d" else 0) if per_channel else None for layer in layers]
     forms = estimate_traces(pieces, axes=axes, budget_s=budget_s, seed=seed, reporter=reporter)
     return {
@@ -107,7 +112,7 @@ def activation_traces(
     loaded: LoadedModel, batches: Sequence[Batch], *, budget_s: float, seed: int, reporter: Reporter
 ) -> dict[str, TraceEstimate]:
     """By the tensor that layers read: the mean over images of the trace of d2L/da2, over the values of one image."""
-    pieces = activation_pieces(loaded, _few_images(loaded, batches))
+    pieces = activation_pieces(loaded, few_images(loaded, batches))
     names = [site.name for site in layer_sites(loaded)]
     forms = estimate_traces(
         pieces, axes=[None] * len(names), budget_s=budget_s, seed=seed, reporter=reporter, what="activations"
@@ -116,7 +121,8 @@ def activation_traces(
     return {name: _mean_trace(name, each, count) for name, each, count in zip(names, forms, values, strict=True)}
 
 
-def _few_images(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Batch]:
+def few_images(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Batch]:
+    """The images in pieces as one probe sees them; InvalidInput where there is none."""
     size = int(MACS_PER_PROBE / max(loaded.inventory.total_macs, 1))
     found = chunks(batches, loaded.inventory, most_per_chunk=min(max(size, FEWEST_IMAGES), MOST_IMAGES))
     if not found:
@@ -137,25 +143,97 @@ def estimate_traces(
 
     The probes take the pieces in turn; all variables have the first ones, later ones those that are not yet known.
     """
+    probing = Probing(pieces, axes, torch.Generator().manual_seed(seed))
     started = time.monotonic()
-    generator = torch.Generator().manual_seed(seed)
-    found: list[list[Tensor]] = [[] for _ in axes]
-    active, done = list(range(len(axes))), 0
-    while active:
-        if done == 0 or len(pieces) > 1:
-            piece = pieces[done % len(pieces)]()
-            derivative = first_derivative(piece)
-        probe = [signs(piece.variables[index], generator) for index in active]
-        rows = products(derivative, piece.variables, probe, active)
-        for index, sign, row in zip(active, probe, rows, strict=True):
-            found[index].append(_form(sign * row, axes[index]))
-        done, elapsed = done + 1, time.monotonic() - started
-        active = [index for index in active if not _enough(found[index])]
-        share = max(done / MOST_PROBES, min(elapsed / budget_s, 1.0))
-        reporter.progress(min(share, 1.0), f"{what}: {done} probes, {len(axes) - len(active)} of {len(axes)} known")
-        if done > 1 and elapsed * (1 + 1 / done) > budget_s:
-            break
-    return [torch.stack(each) for each in found]
+
+    def goes_on() -> bool:
+        elapsed, done = time.monotonic() - started, max(probing.shared.rounds + probing.own.rounds, 1)
+        known = len(axes) - len(probing.unknown())
+        share = min(max(done / MOST_PROBES, elapsed / budget_s), 1.0)
+        reporter.progress(share, f"{what}: {done} probes, {known} of {len(axes)} known")
+        return known < len(axes) and (done < 2 or elapsed * (1 + 1 / done) <= budget_s)
+
+    def may_try() -> bool:
+        left = PILOT_PROBES - probing.own.rounds
+        return probing.own.seconds_each * left <= 0.5 * (budget_s - (time.monotonic() - started))
+
+    while probing.shared.rounds < PILOT_PROBES and goes_on():
+        probing.probe(probing.shared)
+    while len(axes) > 1 and probing.own.rounds < PILOT_PROBES and may_try() and goes_on():
+        probing.probe(probing.own)
+    probing.best = probing.better()
+    while goes_on():
+        probing.probe(probing.best)
+    return probing.found()
+
+
+class ProbeKind:
+    """Probes of one kind: the values of each variable, and what a round over the variables takes."""
+
+    def __init__(self, variables: int) -> None:
+        self.forms: list[list[Tensor]] = [[] for _ in range(variables)]
+        self.rounds = 0
+        self.seconds = 0.0
+
+    @property
+    def seconds_each(self) -> float:
+        """Of a round; 0 before the first."""
+        return self.seconds / max(self.rounds, 1)
+
+
+class Probing:
+    """Probes for all variables at once (`shared`), and for each alone (`own`); `best` is what tells of a variable."""
+
+    def __init__(self, pieces: Sequence[Opener], axes: Sequence[int | None], generator: torch.Generator) -> None:
+        self._pieces, self._axes, self._generator = pieces, axes, generator
+        self._opened: tuple[Piece, tuple[Tensor, ...]] | None = None
+        self.shared, self.own = ProbeKind(len(axes)), ProbeKind(len(axes))
+        self.best = self.shared
+
+    def probe(self, kind: ProbeKind) -> None:
+        """One probe of every variable that is not known, on the next piece."""
+        started = time.monotonic()
+        piece, derivative = self._open(kind.rounds)
+        active = self.unknown()
+        vectors = [signs(piece.variables[index], self._generator) for index in active]
+        if kind is self.shared:
+            rows = products(derivative, piece.variables, vectors, active)
+        else:
+            pairs = zip(vectors, active, strict=True)
+            rows = [products(derivative, piece.variables, [vector], [index])[0] for vector, index in pairs]
+        for index, vector, row in zip(active, vectors, rows, strict=True):
+            kind.forms[index].append(_form(vector * row, self._axes[index]))
+        kind.rounds += 1
+        kind.seconds += time.monotonic() - started
+
+    def _open(self, turn: int) -> tuple[Piece, tuple[Tensor, ...]]:
+        if self._opened is None or len(self._pieces) > 1:
+            piece = self._pieces[turn % len(self._pieces)]()
+            self._opened = piece, first_derivative(piece)
+        return self._opened
+
+    def unknown(self) -> list[int]:
+        """Variables whose error is above the tolerance."""
+        return [index for index in range(len(self._axes)) if not _enough(self.best.forms[index])]
+
+    def better(self) -> ProbeKind:
+        """The kind whose variance times work is less in most variables that had both."""
+        both = [index for index, forms in enumerate(self.own.forms) if len(forms) >= PILOT_PROBES]
+        work = (FIRST_DERIVATIVE + OWN_PRODUCT * len(both)) / (FIRST_DERIVATIVE + 1.0)
+        cheaper = [work * _variance(self.own, index) < _variance(self.shared, index) for index in both]
+        return self.own if both and sum(cheaper) > len(both) / 2 else self.shared
+
+    def found(self) -> list[Tensor]:
+        """By variable: probes of its own where there were enough, else the shared ones."""
+        kinds = [
+            self.own if self.best is self.own and len(self.own.forms[index]) >= PILOT_PROBES else self.shared
+            for index in range(len(self._axes))
+        ]
+        return [torch.stack(kind.forms[index]) for index, kind in enumerate(kinds)]
+
+
+def _variance(kind: ProbeKind, index: int) -> float:
+    return torch.stack(kind.forms[index]).sum(1).var().item()
 
 
 def _form(values: Tensor, axis: int | None) -> Tensor:

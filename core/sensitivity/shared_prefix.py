@@ -38,6 +38,8 @@ class SharedPrefix:
     def output(self, changed: Mapping[fx.Node, Tensor]) -> Tensor:
         """The network's output where these nodes have these values instead."""
         reached = behind(list(changed))
+        if not any(node.op == "output" for node in reached):
+            return self.unchanged
         known = {node: value for node, value in self._values.items() if node not in reached}
         output: Tensor = self._interpreter.run(self._input, initial_env={**known, **changed})
         return output

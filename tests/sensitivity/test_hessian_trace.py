@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.errors import InvalidInput, UnsupportedModel
 from core.sensitivity.curvature import Piece
-from core.sensitivity.hessian_trace import MOST_PROBES, activation_traces, estimate_traces, hessian_traces
+from core.sensitivity.hessian_trace import MOST_PROBES, Probing, activation_traces, estimate_traces, hessian_traces
 from core.tasks import classification
 
 
@@ -47,17 +47,36 @@ def test_channels_of_a_diagonal_hessian_have_their_own_traces() -> None:
     assert torch.allclose(rows, torch.tensor([[3.0, 12.0]], dtype=torch.float64).expand_as(rows))
 
 
-def test_only_layers_that_are_not_known_go_on_and_then_without_the_terms_of_the_others() -> None:
-    known, noisy = torch.randn(4, requires_grad=True), torch.randn(6, requires_grad=True)
+def coupled() -> tuple[Callable[[], Tensor], list[Tensor]]:
+    """One diagonal block, one full one, and much between them."""
+    diagonal, full = torch.randn(4, requires_grad=True), torch.randn(6, requires_grad=True)
     root = torch.randn(6, 6, generator=torch.Generator().manual_seed(2))
 
     def loss() -> Tensor:
-        return 500 * (known**2).sum() + 0.5 * (root @ noisy).square().sum() + 20 * known.sum() * noisy.sum()
+        return 500 * (diagonal**2).sum() + 0.5 * (root @ full).square().sum() + 20 * diagonal.sum() * full.sum()
 
-    forms = estimate(loss, [known, noisy])
-    assert len(forms[0]) < len(forms[1])
-    alone = forms[1][len(forms[0]) :]
-    assert alone.std() < forms[1][: len(forms[0])].std()
+    return loss, [diagonal, full]
+
+
+def test_layers_go_on_with_probes_of_their_own_where_the_terms_of_the_others_are_noise() -> None:
+    forms = estimate(*coupled())
+    assert torch.allclose(forms[0], torch.full_like(forms[0], 4000.0)), "nothing of the other layer"
+    assert len(forms[0]) < len(forms[1]), "a layer that is known takes no further part"
+
+
+def test_probes_stay_shared_where_those_of_each_layer_alone_would_be_dearer() -> None:
+    blocks = [torch.randn(4, requires_grad=True) for _ in range(12)]
+    roots = [torch.randn(4, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(12)]
+    generator = torch.Generator().manual_seed(0)
+
+    def loss() -> Tensor:
+        return torch.stack([(root @ x).square().sum() for root, x in zip(roots, blocks, strict=True)]).sum()
+
+    probing = Probing([lambda: Piece(loss, blocks, 1)], [None] * 12, generator)
+    for _ in range(8):
+        probing.probe(probing.shared)
+        probing.probe(probing.own)
+    assert probing.better() is probing.shared
 
 
 def test_a_full_hessian_is_found_within_its_standard_error() -> None:
