@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.networks import mobilenet_v2
+from benchmarks.hardware_bismo import CLOUD_V1_MS
+from benchmarks.networks import mobilenet_v1, mobilenet_v2
 from core.hardware.kinds.bismo import KIND
 from core.hardware.targets import load_targets
 
@@ -67,6 +68,13 @@ def test_table_3_cloud_to_the_printed_digit(cloud: np.ndarray, bits: int, cycles
     total = int(cloud[1:52, bits - 1, bits - 1].sum())
     assert total == cycles
     assert f"{total / load_targets()['bismo-cloud'].clock_hz * 1e3:.2f}" == ms
+
+
+@pytest.mark.parametrize("bits", CLOUD_V1_MS)
+def test_mobilenet_v1_of_table_3_cloud_to_the_printed_digit_with_nothing_adjusted(bits: int) -> None:
+    target = load_targets()["bismo-cloud"]
+    seconds = KIND.simulate(target, mobilenet_v1(), [bits], [bits]).latency_s[1:-1].sum()
+    assert f"{seconds * 1e3:.2f}" == f"{CLOUD_V1_MS[bits]:.2f}"
 
 
 @pytest.mark.parametrize("bits", EDGE_MS)
