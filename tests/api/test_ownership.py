@@ -33,6 +33,7 @@ QUERIES = {
     "/models/{model_id}/costs": {"target": "bismo-edge"},
     "/models/{model_id}/costs/figures": {"target": "bismo-edge"},
     "/models/{model_id}/comparison": {"targets": "bismo-edge"},
+    "/models/{model_id}/comparison/policies": {"targets": "bismo-edge,bismo-cloud"},
 }
 
 
