@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -21,6 +21,10 @@ from core.search.programme import Choice, Programme
 
 class Evaluator(Protocol):
     """Losses of policies, given as positions of their widths. Less is better."""
+
+    @property
+    def tells(self) -> Literal["loss", "error"]:
+        """A predicted increase of the loss, or the share of images that are classified wrongly."""
 
     @property
     def used(self) -> int:
@@ -59,6 +63,8 @@ class _Counting:
 class PredictedLoss(_Counting):
     """The programme's own objective, in units of the loss: what exact minimises."""
 
+    tells: Literal["loss", "error"] = "loss"
+
     def __init__(self, programme: Programme, limit: int) -> None:
         super().__init__(limit)
         self._programme = programme
@@ -77,6 +83,8 @@ class MeasuredLoss(_Counting):
 
     `folder` keeps every value, by the digest of the policy and of `circumstances`.
     """
+
+    tells: Literal["loss", "error"] = "error"
 
     def __init__(
         self,

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 
 from core.hardware.kind import IntArray
 from core.search.programme import Programme
+
+
+@dataclass(frozen=True)
+class Gene:
+    """One number of a policy: which widths it chooses between, `open` [N] positions, for which layer.
+
+    For activations that is the first layer that reads the tensor.
+    """
+
+    side: Literal["weights", "activations"]
+    layer: int
+    open: IntArray
 
 
 class Genes:
@@ -17,17 +32,19 @@ class Genes:
 
     def __init__(self, programme: Programme) -> None:
         self._programme = programme
-        self._layers = np.arange(len(programme.allowed))
         self._w = [np.flatnonzero(each.any(axis=1)) for each in programme.allowed]
         self._a = [np.flatnonzero(programme.allowed[group[0]].any(axis=0)) for group in programme.groups]
         self._w_free = np.array([i for i, open_ in enumerate(self._w) if len(open_) > 1], dtype=np.int64)
         self._a_free = np.array([i for i, open_ in enumerate(self._a) if len(open_) > 1], dtype=np.int64)
-        free = [*(self._w[i] for i in self._w_free), *(self._a[i] for i in self._a_free)]
-        self.counts: IntArray = np.array([len(open_) for open_ in free], dtype=np.int64)
+        self.each = (
+            *(Gene("weights", i, self._w[i]) for i in self._w_free.tolist()),
+            *(Gene("activations", min(programme.groups[i]), self._a[i]) for i in self._a_free.tolist()),
+        )
+        self.counts: IntArray = np.array([len(gene.open) for gene in self.each], dtype=np.int64)
 
     def decode(self, genes: IntArray) -> tuple[IntArray, IntArray]:
         """Positions [N, L] of allowed policies."""
-        programme, layers = self._programme, self._layers
+        programme = self._programme
         w = np.repeat(np.array([open_[0] for open_ in self._w])[None], len(genes), axis=0)
         a = np.zeros_like(w)
         for position, group in enumerate(programme.groups):
@@ -36,10 +53,7 @@ class Genes:
             w[:, layer] = self._w[layer][genes[:, column]]
         for column, position in enumerate(self._a_free, start=len(self._w_free)):
             a[:, list(programme.groups[position])] = self._a[position][genes[:, column]][:, None]
-        goes_with = programme.allowed[layers, :, a]  # N, L, W
-        widths = np.arange(goes_with.shape[2])
-        below = np.where(goes_with & (widths <= w[:, :, None]), widths, -1).max(axis=2)
-        return np.where(below >= 0, below, goes_with.argmax(axis=2)), a
+        return going_with(programme, w, a), a
 
     def encode(self, w: IntArray, a: IntArray) -> IntArray:
         """[N, genes] of allowed policies."""
@@ -57,6 +71,15 @@ class Genes:
             for w, a in sorted(widths, key=lambda pair: (abs(pair[0] - pair[1]), -sum(pair)))
         }
         return np.array(list(rows), dtype=np.int64).reshape(len(rows), -1)
+
+
+def going_with(programme: Programme, w: IntArray, a: IntArray) -> IntArray:
+    """[N, L]: the widest weights up to `w` that go with the activations, else the narrowest that do."""
+    allowed = programme.allowed[np.arange(w.shape[1]), :, a]  # N, L, W
+    widths = np.arange(allowed.shape[2])
+    below = np.where(allowed & (widths <= w[:, :, None]), widths, -1).max(axis=2)
+    found: IntArray = np.where(below >= 0, below, allowed.argmax(axis=2))
+    return found
 
 
 def _nearest(open_: IntArray, wanted: int) -> int:

@@ -43,7 +43,10 @@ class RandomSearch:
         """The best that was drawn within each budget."""
         archive, generator = Archive(problem, run), np.random.default_rng(run.seed)
         found, otherwise = budgets(problem), cheapest(problem)
-        for position, (budget, until) in enumerate(zip(found, shares(run.evaluator.limit, len(found)), strict=True)):
+        archive.ask(otherwise.w[None], otherwise.a[None])
+        first = int(len(found) > 1)  # the first budget holds that one alone
+        until_each = shares(run.evaluator.limit, len(found) - first)
+        for position, (budget, until) in enumerate(zip(found[first:], until_each, strict=True), start=first):
             walk = BudgetWalk(problem.programme, problem.limits_within(budget), otherwise)
             _draw_until(until, archive, walk, generator, run, problem, (position, budget))
             if run.reporter is not None:
