@@ -18,6 +18,7 @@ from api.routes import (
     costs,
     datasets,
     example,
+    explanations,
     health,
     jobs,
     measurements,
@@ -30,6 +31,7 @@ from api.routes import (
     target_figures,
     targets,
 )
+from api.routes.explanations import EditedPolicy
 from api.routes.target_figures import TargetPreview
 from api.security import Gate, Guard
 from api.services import Example, Probe, Services
@@ -44,8 +46,8 @@ from core.store.database import Enqueue, Sessions
 from frontend.pages import pages_router
 
 _ROUTERS = (
-    models, measuring, costs, datasets, targets, jobs, measurements, policies, reports, artifacts, bundles, offers,
-    target_figures, example, session, health,
+    models, measuring, costs, datasets, targets, jobs, measurements, policies, reports, explanations, artifacts,
+    bundles, offers, target_figures, example, session, health,
 )  # fmt: skip
 _DESCRIPTION = "Finds how few bits each layer of a neural network needs on given hardware."
 
@@ -84,7 +86,7 @@ def create_app(
     app.add_middleware(Guard, settings=settings, gate=gate)
     app.add_middleware(CloseUnread)
     add_problem_handlers(app)
-    document(app, JobSpecification, MeasuringOrder, NewMeasurement, TargetPreview, TargetText, FitRequest)
+    document(app, JobSpecification, MeasuringOrder, NewMeasurement, TargetPreview, TargetText, FitRequest, EditedPolicy)
     return app
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from api.explanations import KnownProblems
 from api.security import Gate
 from core.settings import Settings
 from core.store.artifacts import ArtifactStore
@@ -39,6 +40,7 @@ class Services:
     gate: Gate
     example: Example | None = None
     probes: dict[str, Probe] = field(default_factory=dict)
+    problems: KnownProblems = field(default_factory=KnownProblems)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

@@ -9,65 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from core.hardware.cost import layer_bit_operations, layer_bits_in_weights
 from core.policy import LayerBits, Policy
+from core.search.explained import Change, Explanation, LayerExplanation, Operand, OperandExplanation
 from core.search.metrics import Metric, activation_elements
 from core.search.problem import SearchProblem
-from core.search.shadow_prices import LimitPrice, limit_prices
-
-Operand = Literal["weights", "activations"]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Change(_Record):
-    """What another width would change: differences to the policy as it is. Latency and energy by target."""
-
-    bits: int
-    loss: float | None = Field(description="of the predicted loss; None where it is unknown")
-    latency_s: dict[str, float]
-    energy_j: dict[str, float | None]
-    size_bytes: float
-    bit_operations: int
-    breaks: tuple[str, ...] = Field(description="constraints of the job that it would no longer keep")
-
-
-class OperandExplanation(_Record):
-    """One layer's weights, or the tensor that it reads."""
-
-    bits: int | tuple[int, ...]
-    loss: float | None = Field(description="predicted, of this operand alone")
-    changes_with: tuple[str, ...] = Field(description="other layers that a change of this width changes too")
-    more: Change | None
-    fewer: Change | None
-    held: str = Field(description="why a width cannot be changed, in words; empty where both directions are open")
-
-
-class LayerExplanation(_Record):
-    """One layer of a policy. `bound_by` by target: what takes the time there."""
-
-    name: str
-    reads: str
-    weights: OperandExplanation
-    activations: OperandExplanation
-    bound_by: dict[str, str]
-
-
-class Explanation(_Record):
-    """A policy, layer by layer, and what each of its limits is worth."""
-
-    loss: float | None
-    layers: tuple[LayerExplanation, ...]
-    limits: tuple[LimitPrice, ...]
-    notes: tuple[str, ...] = ()
+from core.search.shadow_prices import limit_prices
 
 
 @dataclass(frozen=True)

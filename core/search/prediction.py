@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from core.errors import InvalidSpecification
 from core.graph.inventory import Layer
 from core.policy import Policy
+from core.search.explained import PolicyProblem, Prediction
 from core.search.explanation import ExplainedPolicy
 from core.search.problem import SearchProblem
-
-Kind = Literal["tied", "pinned", "limit", "memory", "unknown-loss"]
-
-
-class PolicyProblem(BaseModel):
-    """Something that a job's own points would not do. `layers` are those that it is about; empty for the network."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Kind
-    layers: tuple[str, ...]
-    message: str
-
-
-class Prediction(BaseModel):
-    """Costs by target, with how layers run that a target does not run as written (`substituted`) and `misfits`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    loss_increase: float | None = Field(description="predicted; None where a width was never measured")
-    costs: dict[str, dict[str, Any]]
-    size_bytes: float
-    bit_operations: float
-    problems: tuple[PolicyProblem, ...]
 
 
 def predict(problem: SearchProblem, policy: Policy) -> Prediction:

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from math import floor
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from core.search.explained import LimitPrice
 from core.search.highs import Relaxation
 from core.search.metrics import UNITS, Metric, exactly
 from core.search.problem import SearchProblem
@@ -24,28 +23,6 @@ SHOWN_UNITS = {
 }
 
 UNPRICED = "No policy of the search keeps all limits at this cost: no price is known."
-
-
-class LimitPrice(BaseModel):
-    """A limit of a point. `bound`, `used` and `slack` in seconds, joules, bytes, bit operations or bits of activations.
-
-    `price` is in units of the loss for each such unit, at least 0.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    metric: str
-    target: str | None
-    is_axis: bool
-    stated: str = Field(description="whose limit it is: the point's budget, or the constraint")
-    bound: float
-    used: float
-    slack: float
-    price: float
-    binds: bool
-    shown_unit: str
-    shown_price: float = Field(description="loss for one of the shown unit")
-    words: str
 
 
 def limit_prices(

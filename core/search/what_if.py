@@ -6,51 +6,24 @@ made once; else each is an integer programme of its own (core/search/exact.py), 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import floor
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
+from core.policy import Policy
 from core.search.exact import optimum
+from core.search.explained import BudgetAnswer, WhatIf
+from core.search.explanation import ExplainedPolicy
 from core.search.metrics import Metric
 from core.search.problem import SearchProblem
 from core.search.programme import Limit
+from core.search.shadow_prices import budget_count
 from core.search.whole_front import WholeFront, whole_front
 
 PERCENTAGES = (-20, -15, -10, -5, 5, 10, 15, 20)
 FRONT_EPSILON = 5e-3
 TIME_LIMIT_S = 1.0
-
-
-class BudgetAnswer(BaseModel):
-    """The least predicted loss where a metric is at most `bound`; None where nothing keeps the limits.
-
-    Losses are in units of the loss, `bound` and `used` in seconds, joules, bytes, bit operations or bits.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    percent: int = Field(description="of the policy's own cost, less or more")
-    bound: float
-    used: float | None
-    loss: float | None
-    change: float | None = Field(description="against the policy's loss; below 0: it can be had for less loss")
-    gap: float | None = Field(description="no policy within the limits loses less than `loss` minus this")
-    capped: bool = Field(description="a constraint of the job is tighter than this budget, and was kept")
-
-
-class WhatIf(BaseModel):
-    """Answers for one metric, by rising budget."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    metric: str
-    target: str | None
-    is_axis: bool
-    now: float = Field(description="what the policy uses")
-    loss: float
-    proof: str
-    answers: tuple[BudgetAnswer, ...]
 
 
 def front_alone(problem: SearchProblem) -> WholeFront | None:
@@ -60,8 +33,21 @@ def front_alone(problem: SearchProblem) -> WholeFront | None:
     return whole_front(problem.programme, problem.counted[problem.axis].values, FRONT_EPSILON)
 
 
+def around(
+    problem: SearchProblem, policy: Policy, budget: float | None, front: WholeFront | None
+) -> tuple[WhatIf, ...]:
+    """Of any policy; none where its loss is unknown. `budget` on the axis, in its unit, as in an explanation."""
+    loss = problem.losses.of_policy(problem.layers, policy)
+    if loss is None:
+        return ()
+    totals = ExplainedPolicy(problem, policy).totals
+    used = {metric: floor(count * (1 + 1e-12)) for metric, count in totals.items()}
+    loss_units = round(loss / problem.programme.loss_unit)
+    return what_if(problem, used, budget_count(problem, used, budget), loss_units, front)
+
+
 def what_if(
-    problem: SearchProblem, used: dict[Metric, int], budget: int, loss_units: int, front: WholeFront | None
+    problem: SearchProblem, used: Mapping[Metric, int], budget: int, loss_units: int, front: WholeFront | None
 ) -> tuple[WhatIf, ...]:
     """For the axis and every other metric that is limited. `used`: counts of the policy; `budget`: on the axis, the
     point's own; `front`: what `front_alone` answered.

@@ -23,6 +23,7 @@ TEXT = {"json": {"toml": (TARGETS_FOLDER / "bismo-edge.toml").read_text(encoding
 BODIES: dict[str, dict[str, Any]] = {
     "/datasets/{dataset_id}/files": {"files": {"file": ("a.npz", b"x")}},
     "/candidates/{candidate_id}/measurements": {"json": {"device": "phone", "latency_s": 0.1}},
+    "/jobs/{job_id}/predictions": {"json": {"policy": {"layers": {"stem": {"weights": 4, "activations": 4}}}}},
     "/models/{model_id}/measure": {"json": {"target_id": "my-cpu"}},
     "/targets/{target_id}": TEXT,
     "/targets/{target_id}/fit": {"json": {"model_id": str(uuid4()), "free": ["clock_hz"], "measurements": "x"}},

@@ -11,7 +11,8 @@ import pytest
 from core.jobs.specification import BitRanges, Constraint, Pin, SearchChoice
 from core.policy import LayerBits, Policy
 from core.search.exact import optimum
-from core.search.explanation import Change, ExplainedPolicy, Operand, explain
+from core.search.explained import Change, Operand
+from core.search.explanation import ExplainedPolicy, explain
 from core.search.problem import SearchProblem
 from core.search.shadow_prices import budget_count
 from core.search.uniform import uniform_policy
