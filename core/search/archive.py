@@ -14,6 +14,8 @@ from core.search.programme import Choice
 from core.search.result import ProposedPoint, SearchResult, Step
 from core.search.strategy import SearchRun
 
+BY_ERROR = "chosen by the share of images of the select split that the calibrated network gets wrong"
+
 
 class Archive:
     """Policies in the order in which they were asked about; only those within all constraints become points."""
@@ -94,7 +96,11 @@ class Archive:
             asked=asked,
             seconds=time.perf_counter() - self._started,
             constraints=tuple(str(each) for each in self._problem.constraints),
-            notes=(*notes, *([few] if len(points) < asked else [])),
+            notes=(
+                *notes,
+                *([BY_ERROR] if self._run.evaluator.tells == "error" else []),
+                *([few] if len(points) < asked else []),
+            ),
             evaluations=self._run.evaluator.used,
             steps=tuple(self._steps),
         )

@@ -243,6 +243,7 @@ class _Ends:
 
     programme: Programme
     choice: Choice
+    rows: tuple[int, int]
 
 
 class HaqWalk:
@@ -285,7 +286,8 @@ def _with_ends(problem: SearchProblem) -> _Ends | None:
         return None
     w, a = axes[0].index(END_BITS), axes[1].index(END_BITS)
     allowed = programme.allowed.copy()
-    for end in (0, len(allowed) - 1):
+    last = next(row for row, unit in enumerate(problem.units) if len(problem.layers) - 1 in unit)
+    for end in (0, last):
         only = np.zeros_like(allowed[end])
         only[w, a] = allowed[end, w, a]
         allowed[end] = only
@@ -294,16 +296,16 @@ def _with_ends(problem: SearchProblem) -> _Ends | None:
     if not allowed.any(axis=(1, 2)).all() or (allowed == programme.allowed).all():
         return None
     narrowed = replace(programme, allowed=allowed)
-    return _Ends(narrowed, narrowed.cheapest(np.zeros_like(narrowed.layer_loss)))
+    return _Ends(narrowed, narrowed.cheapest(np.zeros_like(narrowed.layer_loss)), (0, last))
 
 
 def _pinned(ends: _Ends, w: IntArray, a: IntArray) -> tuple[IntArray, IntArray]:
     programme = ends.programme
     w, a = w.copy(), a.copy()
     for group in programme.groups:
-        if {0, len(programme.allowed) - 1} & set(group):
+        if set(ends.rows) & set(group):
             a[:, list(group)] = ends.choice.a[list(group)]
-    for end in (0, len(programme.allowed) - 1):
+    for end in ends.rows:
         w[:, end] = ends.choice.w[end]
     return going_with(programme, w, a), a
 

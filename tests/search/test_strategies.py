@@ -105,6 +105,13 @@ def test_pins_hold(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ASKING)
+def test_layers_that_a_person_tied_share_both_widths(name: str) -> None:
+    problem = build(search={"points": 3}, ties=[("right", "depthwise")])
+    for point in search(name, problem).points:
+        assert point.policy.layers["right"] == point.policy.layers["depthwise"]
+
+
+@pytest.mark.parametrize("name", ASKING)
 def test_only_pairs_that_the_target_runs_are_chosen(name: str) -> None:
     target = load_targets()["bismo-cloud"]
     pairs = Support(**{**target.supports.model_dump(), "pairs": [(2, 2), (4, 4), (8, 4), (8, 8)]})

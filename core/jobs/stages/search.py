@@ -12,10 +12,11 @@ from core.graph.inventory import Inventory
 from core.hardware.cost_table import CostTable
 from core.jobs.plan import baseline_bits, slot_origin, slots
 from core.jobs.specification import JobSpecification
+from core.jobs.stages.evaluate import nearest_model
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
 from core.policy import Policy
-from core.search.evaluator import PredictedLoss
+from core.search.evaluator import Evaluator, MeasuredLoss, PredictedLoss
 from core.search.learned.trainable import TrainableNetwork
 from core.search.problem import SearchProblem
 from core.search.registry import STRATEGIES
@@ -23,8 +24,10 @@ from core.search.result import Certificate, PredictedFront
 from core.search.strategy import SearchRun
 from core.search.uniform import uniform_policy
 from core.sensitivity.result import Sensitivity
+from core.tasks.classification import evaluate
 
 FRONT_FILE = "predicted-front.npz"
+MEASURED_FOLDER = "measured"  # within the task's checkpoints
 
 
 def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
@@ -36,7 +39,7 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     problem = SearchProblem.build(inventory, sensitivity, tables, specification.known_targets(), specification)
     reporter.progress(0.1, "solving")
     run = SearchRun(
-        evaluator=PredictedLoss(problem.programme, specification.search.evaluations),
+        evaluator=_evaluator(inputs, problem, reporter),
         seed=specification.seed,
         settings=specification.search.settings,
         reporter=reporter,
@@ -57,6 +60,22 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     files = [] if found.front is None else [_write_front(found.front, inventory, inputs.task.directory)]
     result = {"candidates": candidates, "strategy": specification.search.strategy, **found.summary()}
     return TaskOutput(result=result, files=files)
+
+
+def _evaluator(inputs: StageInputs, problem: SearchProblem, reporter: Reporter) -> Evaluator:
+    """Predicted losses; or what calibrated candidates get wrong on `select`, kept in files for a run that goes on."""
+    search = inputs.specification.search
+    if search.evaluate_by == "predicted" or not STRATEGIES[search.strategy].card.evaluates:
+        return PredictedLoss(problem.programme, search.evaluations)
+    measured = 0
+
+    def measure(policy: Policy) -> float:
+        nonlocal measured
+        measured += 1
+        reporter.progress(min(1.0, measured / search.evaluations), f"candidate {measured} on select")
+        return 1 - evaluate(nearest_model(inputs, policy), inputs.batches("select")).accuracy
+
+    return MeasuredLoss(problem.policy, measure, search.evaluations, inputs.task.checkpoint_directory / MEASURED_FOLDER)
 
 
 def _trainable(inputs: StageInputs) -> TrainableNetwork | None:

@@ -2,8 +2,9 @@
 
 Wang et al., "HAQ: Hardware-Aware Automated Quantization with Mixed Precision", CVPR 2019,
 https://arxiv.org/abs/1811.08886, as the code at https://github.com/mit-han-lab/haq has it. Each layer takes two steps,
-weights first, then activations. Ours: a tensor that several layers read is decided once, at the first of them, and what
-has one width to take is not decided; where not all widths of the range may be taken, the nearest that may.
+weights first, then activations. Ours: a tensor that several layers read is decided once, at the first of them; layers
+that a person tied are seen as the first of them; what has one width to take is not decided; and where not all widths of
+the range may be taken, the nearest is that may.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class HaqEnvironment:
         self.decisions = tuple(
             Decision(i, bits[i], min(span[self.genes.each[i].side]), max(span[self.genes.each[i].side])) for i in order
         )
-        embedded = _normalised(np.array([_features(layer, position) for position, layer in enumerate(problem.layers)]))
+        embedded = _normalised(np.array([_features(problem.layers[unit[0]], unit[0]) for unit in problem.units]))
         self._states = np.ones((len(order), FEATURES), dtype=np.float32)
         self._states[:, :PREVIOUS] = embedded[[self.genes.each[i].layer for i in order]]
         self._states[:, SELECTOR] = [self.genes.each[i].side == "weights" for i in order]
