@@ -247,3 +247,33 @@ def test_units_keep_the_largest_value_at_one_or_more(value: float) -> None:
     unit = unit_for("latency", [value, None])
     assert value / unit.size >= 1
     assert float(unit.text(value).split()[0]) == pytest.approx(value / unit.size, rel=1e-2)
+
+
+def compared(**changes: object) -> Json:
+    side = {"value": 0.8, "standard_error": 0.1, "count": 20}
+    row = {"metric": HOSTILE, "weights": side, "activations": None, "seconds": 2.0, "budget_s": 60.0,
+           "reached_error": 0.07}  # fmt: skip
+    comparison = {"weight_bits": 4, "activation_bits": 3, "images": 128, "seconds": 5.0, "metrics": [row],
+                  "weights_reliability": {**side, "value": 0.9}, "activations_reliability": None}  # fmt: skip
+    found = report()
+    return {**found, "sensitivity": {**found["sensitivity"], "comparison": {**comparison, **changes}}}
+
+
+def test_metrics_stand_beside_the_measurement_and_say_where_there_was_too_little_to_rank() -> None:
+    drawn = figure("metrics", job(), CANDIDATES, compared())
+    assert [bar["name"] for bar in drawn.data] == ["weights", "activations"]
+    assert drawn.data[0]["x"] == [0.9, 0.8]
+    assert drawn.data[0]["error_x"]["array"] == [0.1, 0.1]
+    assert drawn.data[1]["x"] == [None, None]
+    assert "too few to rank" in drawn.data[1]["hovertext"][1]
+    assert "standard error 7 % of the value" in drawn.data[0]["hovertext"][1]
+    assert "4/3 bits" in drawn.layout["meta"]["note"]
+    assert dict(zip(drawn.columns, drawn.rows[1], strict=True))["weights_rank_correlation"] == 0.8
+    assert "<b onmouseover" not in json.dumps([drawn.data, drawn.layout])
+
+
+def test_a_job_that_compares_no_metrics_says_so() -> None:
+    for found in (None, report()):
+        drawn = figure("metrics", job(), CANDIDATES, found)
+        assert not drawn.data
+        assert "compared" in drawn.layout["annotations"][0]["text"]

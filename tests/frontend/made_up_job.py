@@ -263,6 +263,24 @@ def candidates(count: int, running: bool = False, hostile: bool = False) -> list
     return found
 
 
+def metrics_compared(count: int) -> Json:
+    """Three metrics beside the measured loss."""
+
+    def side(value: float) -> Json:
+        return {"value": value, "standard_error": 0.08, "count": count}
+
+    rows = [("hessian-trace", 0.81, 0.62), ("fisher", 0.86, 0.9), ("signal-to-noise", -0.2, 0.31)]
+    return {
+        "weight_bits": 4, "activation_bits": 4, "measured_weights": {}, "measured_activations": {}, "images": 128,
+        "seconds": 9.5, "weights_reliability": side(0.93), "activations_reliability": side(0.95),
+        "metrics": [
+            {"metric": name, "weights": side(w), "activations": side(a), "weights_values": {}, "activations_values": {},
+             "seconds": 21.3, "budget_s": 60, "reached_error": 0.07}
+            for name, w, a in rows
+        ],
+    }  # fmt: skip
+
+
 def report(count: int, hostile: bool = False) -> Json:
     facts, chance = inventory(count, hostile), random.Random(3)
     layers = []
@@ -280,7 +298,15 @@ def report(count: int, hostile: bool = False) -> Json:
     return {
         "inventory": facts,
         "float": {"select": {"accuracy": 0.938, "loss": 0.2}, "report": {"accuracy": 0.934, "loss": 0.2}},
-        "sensitivity": {"metric": "hessian-trace", "layers": layers, "seconds": 21.3, "budget_s": 60, "notes": []},
+        "sensitivity": {
+            "metric": "hessian-trace",
+            "score": "mean Hessian trace",
+            "layers": layers,
+            "seconds": 21.3,
+            "budget_s": 60,
+            "notes": [],
+            "comparison": metrics_compared(count),
+        },
         "costs": {
             key: {
                 "name": name,

@@ -255,6 +255,39 @@ def test_tables_sort_and_give_their_rows_as_csv(watched: Watched, site: str, tmp
     assert float(rows[0]["latency_s"]) > 0
 
 
+def test_metrics_stand_beside_the_measured_loss_sort_and_are_given_as_a_table(
+    watched: Watched, site: str, tmp_path: Path
+) -> None:
+    page = watched.page
+    open_job(page, site, SMALL)
+    expect(page.locator("#metrics .main-svg").first).to_be_visible()
+    names = page.locator("#metrics-table tbody th")
+    expect(names).to_have_text(["measured, with itself", "fisher", "hessian-trace", "signal-to-noise"])
+    page.get_by_role("button", name="Rank correlation, activations").click()
+    expect(names.first).to_have_text("signal-to-noise")
+    with page.expect_download() as download:
+        page.get_by_label("metrics as a table (CSV)").click()
+    download.value.save_as(tmp_path / "metrics.csv")
+    rows = list(csv.DictReader((tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()))
+    assert float(rows[2]["weights_rank_correlation"]) == 0.86
+    assert watched.violations() == []
+
+
+def test_metrics_to_compare_are_ticked_and_sent(watched: Watched, site: str) -> None:
+    page = watched.page
+    sent: list[Any] = []
+    page.on("request", lambda request: sent.append(request.post_data_json) if request.method == "POST" else None)
+    page.goto(f"{site}/ui/jobs/new")
+    page.get_by_text("Calibration and sensitivity").click()
+    page.locator("input[data-metric=direct]").check()
+    page.get_by_label("Judge of activations").select_option("metric")
+    with page.expect_response("**/jobs"):
+        page.get_by_role("button", name="Start the job").click()
+    chosen = JobSpecification.model_validate(sent[0]).sensitivity
+    assert (chosen.compare, chosen.activations) == (("direct",), "metric")
+    assert watched.violations() == []
+
+
 def test_colours_follow_the_system_until_one_is_chosen(watched: Watched, site: str) -> None:
     page = watched.page
     page.emulate_media(color_scheme="dark")

@@ -25,7 +25,7 @@ function assumed(specification, macs, images, catalogue) {
   const training = specification.training;
   const epochs = training ? training.epochs * (TRAINING * images.train * (training.distillation ? DISTILLATION : 1) + images.select) : 0;
   const each = (macs * (epochs + 2 * (images.select + images.report))) / ASSUMED_MACS_PER_S;
-  const sensitivity = Math.min(specification.sensitivity.budget_s, (macs * PROBES * specification.sensitivity.samples) / ASSUMED_MACS_PER_S);
+  const sensitivity = Math.min(specification.sensitivity.budget_s, (macs * PROBES * specification.sensitivity.samples) / ASSUMED_MACS_PER_S) * (1 + (specification.sensitivity.compare ?? []).length);
   return { fixed: FIXED_S + making(specification, macs, images), sensitivity, points: slots(specification, catalogue) * (EACH_POINT_S + each) };
 }
 

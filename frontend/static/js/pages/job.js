@@ -13,6 +13,7 @@ import { ENDED, showHeader, showProblem, showTimeline } from "../job/header.js";
 import { Layers } from "../job/layers.js";
 import { showImages } from "../job/images.js";
 import { Measurements } from "../job/measurements.js";
+import { Metrics } from "../job/metrics.js";
 import { suggested, withId } from "../job/reading.js";
 import { Choices } from "../job/state.js";
 
@@ -23,7 +24,7 @@ const data = { job: null, candidates: [], report: null, artifacts: [], version: 
 let panels = null;
 let shownOnce = false;
 
-const build = () => ({ front: new Front(choices), layers: new Layers(choices), candidates: new Candidates(choices), curves: new Figure("curves", "curves"), log: new Log(), measurements: new Measurements(() => loadResults().catch(notice)) });
+const build = () => ({ front: new Front(choices), layers: new Layers(choices), candidates: new Candidates(choices), curves: new Figure("curves", "curves"), metrics: new Metrics(address), log: new Log(), measurements: new Measurements(() => loadResults().catch(notice)) });
 
 function shown() {
   const suggestion = suggested(data.candidates, data.report, choices.target);
@@ -52,6 +53,7 @@ function showResults() {
   panels.front.show(data.job, data, view.picked);
   panels.layers.show(data.job, view.picked, view.other, data);
   panels.candidates.show(data, view.picked);
+  panels.metrics.show(data);
   showImages(byId("images"), data);
   showProvenance(data.job, data.report);
   showFiles(data);

@@ -12,6 +12,7 @@ import { OwnPolicies } from "../form/policies.js";
 import { postTrainingFields } from "../form/post_training.js";
 import { PRESETS } from "../form/presets.js";
 import { Schema, write } from "../form/schema.js";
+import { sensitivityFields } from "../form/sensitivity.js";
 import { syntheticFields, syntheticProblem } from "../form/synthetic.js";
 import { trainingFields } from "../form/training.js";
 import { guarded, problemNotice } from "../notices.js";
@@ -20,7 +21,6 @@ import { DATASET, MODEL } from "../uploads.js";
 // Where a field's own name says too little.
 const LABELS = {
   "calibration.observer": "Observer of ranges", "calibration.samples": "Images for ranges",
-  "sensitivity.metric": "Sensitivity", "sensitivity.budget_s": "Time for sensitivity (s)", "sensitivity.samples": "Images for sensitivity",
 };
 
 const query = new URLSearchParams(location.search);
@@ -81,7 +81,7 @@ class NewJob {
       group("Quantizer", "method, its settings, granularity, first and last layer", methodFields(fields, this.values, this.data.catalogue, changed, this.told)),
       group("Without training", "rounding, bias correction, equalization, or the best of a list", postTrainingFields(fields, this.values, opened)),
       group("Training", "the recipe: epochs, learning rate, schedule, distillation", this.trainingToggle(), this.values.training ? trainingFields(fields, opened) : null),
-      group("Calibration and sensitivity", "observer, samples, metric, budget", ["calibration.observer", "calibration.samples", "sensitivity.metric", "sensitivity.budget_s", "sensitivity.samples"].map((path) => fields.field(path, { label: LABELS[path] }))),
+      group("Calibration and sensitivity", "observer, samples, metric, budget", ["calibration.observer", "calibration.samples"].map((path) => fields.field(path, { label: LABELS[path] })), sensitivityFields(fields, this.values, this.data.catalogue, changed)),
       group("Search strategy and seed", "how policies are found", fields.field("search.strategy"), fields.field("seed")),
       group("Pinned layers", "bits fixed by hand", fields.field("pins", { label: "Layers", wide: true, why: "What is not pinned is searched.", element: this.pinPlace })),
       group("Own policies", "evaluated beside the front", own.file, fields.field("policies", { wide: true, why: "JSON: one policy or a list, as downloaded from a point.", element: own.text })));
@@ -146,7 +146,7 @@ class NewJob {
   changed(path) {
     this.fields.clear(path);
     this.fields.refreshLinks();
-    if (path === "post_training.preset") return this.draw();
+    if (path === "post_training.preset" || path === "sensitivity.metric") return this.draw();
     if (path === "synthetic.source") this.drawImages();
     if (path === "quantizer.method") {
       this.told = fitToMethod(this.values, cardOf(this.data.catalogue, this.values));
