@@ -31,6 +31,13 @@ class BitRanges(_Part):
     same: bool = Field(
         default=False, description="weights and activations of a layer get the same width, as in HAWQ-V3"
     )
+    kernel_groups: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="groups of a layer's output channels whose weights may have widths of their own; needs "
+        "sensitivity.per_channel",
+    )
 
 
 class Pin(_Part):

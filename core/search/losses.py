@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import InvalidInput
 from core.graph.inventory import Layer
@@ -44,12 +45,14 @@ def _checked(name: str, losses: Mapping[int, float]) -> dict[int, float]:
 class Losses:
     """Predicted loss increases, monotone: `weights` by layer, `activations` by tensor, each by bits.
 
-    `scores` by layer is the one number that some metrics have before any width; empty for the others.
+    `scores` by layer is the one number that some metrics have before any width; empty for the others. `channels` are
+    losses by layer, bits and output channel where they were measured: a layer's loss is shared out as they are.
     """
 
     weights: dict[str, dict[int, float]]
     activations: dict[str, dict[int, float]]
     scores: dict[str, float] = field(default_factory=dict)
+    channels: dict[str, dict[int, tuple[float, ...]]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, predicted: Predicted, layers: Sequence[Layer]) -> Losses:
@@ -61,7 +64,7 @@ class Losses:
             activations.setdefault(layer.reads, {})
             activations[layer.reads] = activations[layer.reads] or _checked(layer.reads, found)
         scores = {name: each.value for name, each in getattr(predicted, "scores", {}).items()}
-        return cls(weights, activations, scores)
+        return cls(weights, activations, scores, dict(getattr(predicted, "channels", {})))
 
     def array(self, losses: Mapping[str, Mapping[int, float]], names: Sequence[str], bits: Sequence[int]) -> FloatArray:
         """[names, bits]; NaN where unknown."""
@@ -71,7 +74,8 @@ class Losses:
     def of_policy(self, layers: Sequence[Layer], policy: Policy) -> float | None:
         """The sum over layers and tensors; None where some width was never predicted.
 
-        Channels of different widths share their layer's loss equally (a reconstruction: losses are per layer).
+        Channels of different widths share their layer's loss as their own losses are, or equally where these are not
+        known (a reconstruction).
         """
         weights = sum(self.of_weights(layer.name, policy.layers[layer.name].weights) for layer in layers)
         tensors = {layer.reads: policy.layers[layer.name].activations for layer in layers}
@@ -80,8 +84,19 @@ class Losses:
 
     def of_weights(self, layer: str, bits: int | Sequence[int]) -> float:
         """Of a layer's weights alone; NaN where unknown."""
-        widths = (bits,) if isinstance(bits, int) else bits
-        return sum(_loss(self.weights[layer], width) for width in widths) / len(widths)
+        if isinstance(bits, int):
+            return _loss(self.weights[layer], bits)
+        widths = np.asarray(bits)
+        return sum(
+            self.of_kernels(layer, np.flatnonzero(widths == width), int(width), len(bits)) for width in set(bits)
+        )
+
+    def of_kernels(self, layer: str, chosen: Sequence[int] | NDArray[np.intp], bits: int, channels: int) -> float:
+        """Of some of a layer's output channels; NaN where unknown."""
+        shares = np.asarray(self.channels.get(layer, {}).get(bits, np.ones(channels)), dtype=np.float64)
+        total = shares.sum()
+        share = shares[list(chosen)].sum() / total if total > 0 else len(chosen) / channels
+        return _loss(self.weights[layer], bits) * float(share)
 
     def of_activations(self, tensor: str, bits: int) -> float:
         """Of a tensor that layers read; NaN where unknown."""

@@ -20,12 +20,13 @@ from core.policy import LayerBits, Policy
 from core.search.choices import allowed_pairs
 from core.search.constraints import BoundConstraint, baseline_bits, bind, memory_constraints
 from core.search.forced import Forced, forced_bits
+from core.search.kernel_groups import Kernels, kernel_widths, shared_out, split_into_kernels
 from core.search.losses import Losses, Predicted
 from core.search.metrics import Counted, Metric, activation_elements, bounded_metric, count
 from core.search.peak_activations import peak_limits
 from core.search.programme import Choice, Limit, Programme, programme
 from core.search.uniform import uniform_policy
-from core.search.units import Units, allowed_for_all, groups_of_units, summed, summed_losses, units_of
+from core.search.units import Units, allowed_for_all, groups_of_units, units_of
 
 Axes = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -34,11 +35,13 @@ Axes = tuple[tuple[int, ...], tuple[int, ...]]
 class SearchProblem:
     """Everything a strategy needs. The tables of all targets have the same widths, `axes` (weights, activations).
 
-    The programme, and what is counted for it, is over `units` of layers: one layer each, but for ties.
+    The programme, and what is counted for it, is over `units` of layers: one layer each, but for ties, and for layers
+    whose output channels are decided in groups, `kernels`, which are several units.
     """
 
     layers: tuple[Layer, ...]
     units: Units
+    kernels: Kernels
     axes: Axes
     tables: dict[str, CostTable]
     counted: dict[Metric, Counted]
@@ -70,19 +73,24 @@ class SearchProblem:
         peaks = peak_limits(search.constraints, layers, baselines)
         allowed = allowed_pairs(layers, axes, specification.bits, forced, [*used, *peaks])
         units = units_of(layers, specification.ties)
-        readers = _groups(inventory)
-        groups = groups_of_units(units, readers)
+        whole = allowed_for_all(allowed, units, layers)
+        units, kernels = split_into_kernels(units, layers, specification.bits.kernel_groups, losses.channels, whole)
+        groups = groups_of_units(units, _groups(inventory))
         allowed = allowed_for_all(allowed, units, layers)
-        loss_arrays = _loss_arrays(losses, layers, units, groups, axes, allowed)
+        loss_arrays = _loss_arrays(losses, layers, (units, kernels), groups, axes, allowed)
         axis = Metric(search.axis, specification.targets[0] if search.axis in ("latency", "energy") else None)
         sums = ((constraint, "") for constraint in search.constraints if constraint.metric != "activation-memory")
         stated = [*sums, *memory_constraints(used)]
         metrics = dict.fromkeys([axis, *(bounded_metric(constraint) for constraint, _ in stated)])
         by_layer = {metric: _count(metric, all_tables) for metric in metrics}
-        counted = {metric: replace(each, values=summed(each.values, units)) for metric, each in by_layer.items()}
+        counted = {
+            metric: replace(each, values=shared_out(each.values, units, kernels, layers))
+            for metric, each in by_layer.items()
+        }
         return cls(
             layers=layers,
             units=units,
+            kernels=kernels,
             axes=axes,
             tables=all_tables,
             counted=counted,
@@ -110,9 +118,18 @@ class SearchProblem:
     def policy(self, choice: Choice) -> Policy:
         """A solution of the programme, by layer."""
         weights, activations = self.axes
-        chosen = zip(self.units, choice.w.tolist(), choice.a.tolist(), strict=True)
-        bits = {at: LayerBits(weights=weights[w], activations=activations[a]) for unit, w, a in chosen for at in unit}
-        layers = {layer.name: bits[position] for position, layer in enumerate(self.layers)}
+        of_layer: dict[int, list[tuple[tuple[int, ...] | None, int]]] = {}
+        read: dict[int, int] = {}
+        for unit, channels, w, a in zip(self.units, self.kernels, choice.w.tolist(), choice.a.tolist(), strict=True):
+            for position in unit:
+                of_layer.setdefault(position, []).append((channels, weights[w]))
+                read[position] = activations[a]
+        layers = {
+            layer.name: LayerBits(
+                weights=kernel_widths(of_layer[position], layer.weight_channels), activations=read[position]
+            )
+            for position, layer in enumerate(self.layers)
+        }
         return Policy(layers=layers, residual_bits=self.residual_bits)
 
     def evaluate(self, policy: Policy) -> dict[str, Any]:
@@ -184,17 +201,20 @@ def _groups(inventory: Inventory) -> tuple[tuple[int, ...], ...]:
 def _loss_arrays(
     losses: Losses,
     layers: Sequence[Layer],
-    units: Units,
+    decided: tuple[Units, Kernels],
     groups: Units,
     axes: Axes,
     allowed: NDArray[np.bool_],
 ) -> tuple[FloatArray, FloatArray]:
     """[U, W] and [G, A]. Where there is one width to take its loss may be unknown, and counts as nothing."""
-    names = [layer.name for layer in layers]
-    open_w = np.empty((len(layers), len(axes[0])), dtype=bool)
-    for position, unit in enumerate(units):
-        open_w[list(unit)] = allowed[position].any(axis=1)
-    of_layers = _known(losses.array(losses.weights, names, axes[0]), open_w, names, axes[0])
+    units, kernels = decided
+    rows, names = np.zeros((len(units), len(axes[0]))), []
+    for row, (unit, channels) in enumerate(zip(units, kernels, strict=True)):
+        names.append(layers[unit[0]].name)
+        for layer in (layers[position] for position in unit):
+            chosen = range(layer.weight_channels) if channels is None else channels
+            rows[row] += [losses.of_kernels(layer.name, chosen, width, layer.weight_channels) for width in axes[0]]
+    of_units = _known(rows, np.asarray(allowed.any(axis=2)), names, axes[0])
     of_groups = []
     for group in groups:
         tensors = list(dict.fromkeys(layers[position].reads for unit in group for position in units[unit]))
@@ -203,7 +223,7 @@ def _loss_arrays(
             losses.array(losses.activations, tensors, axes[1]), np.tile(open_a, (len(tensors), 1)), tensors, axes[1]
         )
         of_groups.append(known.sum(axis=0))
-    return summed_losses(of_layers, units), np.stack(of_groups)
+    return of_units, np.stack(of_groups)
 
 
 def _known(array: FloatArray, choosable: NDArray[np.bool_], names: Sequence[str], bits: Sequence[int]) -> FloatArray:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from core.errors import InvalidSpecification
 from core.graph.inventory import Layer
-from core.hardware.kind import FloatArray, IntArray
 
 Units = tuple[tuple[int, ...], ...]  # positions of layers; units by their first layer
 
@@ -29,8 +28,10 @@ def units_of(layers: Sequence[Layer], ties: Iterable[Sequence[str]]) -> Units:
 
 def groups_of_units(units: Units, groups: Iterable[Sequence[int]]) -> Units:
     """Positions of units that share activation bits: `groups` are layers that read one tensor each."""
-    unit_of = {layer: index for index, unit in enumerate(units) for layer in unit}
-    return _joined(len(units), ([unit_of[layer] for layer in group] for group in groups))
+    return _joined(
+        len(units),
+        ([index for index, unit in enumerate(units) if not set(unit).isdisjoint(group)] for group in groups),
+    )
 
 
 def _joined(count: int, together: Iterable[Sequence[int]]) -> Units:
@@ -50,16 +51,6 @@ def _joined(count: int, together: Iterable[Sequence[int]]) -> Units:
     for item in range(count):
         parts.setdefault(root(item), []).append(item)
     return tuple(tuple(part) for part in parts.values())
-
-
-def summed(values: IntArray, units: Units) -> IntArray:
-    """[L, ...] of layers as [U, ...] of units."""
-    return np.stack([values[list(unit)].sum(axis=0) for unit in units])
-
-
-def summed_losses(values: FloatArray, units: Units) -> FloatArray:
-    """The same of losses."""
-    return np.stack([values[list(unit)].sum(axis=0) for unit in units])
 
 
 def allowed_for_all(allowed: NDArray[np.bool_], units: Units, layers: Sequence[Layer]) -> NDArray[np.bool_]:

@@ -58,6 +58,7 @@ def method_faults(specification: JobSpecification, inventory: Inventory, offer: 
     yield from _progressive_bits(specification, offer)
     for index, policy in enumerate(specification.policies):
         yield from _policy_bits(f"policies.{index}", policy, offer)
+    yield from _kernel_groups(specification, offer)
     yield from settings_faults(specification.quantizer.settings, offer.card.settings_schema, offer.card.title)
     yield from _normalisation(specification, inventory, offer)
 
@@ -82,6 +83,16 @@ def _searched_bits(specification: JobSpecification, offer: Offer) -> Iterator[Fa
     for side in SIDES:
         if missing := offer.lacks(getattr(specification.bits, side), side):
             yield Fault(f"bits.{side}", f"leave out {widths(missing)}: {offer.instead(missing, side)}")
+
+
+def _kernel_groups(specification: JobSpecification, offer: Offer) -> Iterator[Fault]:
+    if specification.bits.kernel_groups == 1:
+        return
+    if not specification.sensitivity.per_channel:
+        yield Fault("bits.kernel_groups", "groups of channels need the loss of each channel: turn on per_channel")
+    if "kernel" not in offer.card.granularities:
+        able = [card.id for card in offer.others if "kernel" in card.granularities]
+        yield Fault("bits.kernel_groups", f"{offer.card.title} has one width for a layer; choose one of {listed(able)}")
 
 
 def _pinned_bits(specification: JobSpecification, offer: Offer) -> Iterator[Fault]:
