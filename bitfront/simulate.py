@@ -16,7 +16,16 @@ from core.errors import InvalidInput
 from core.graph.inventory import Layer
 from core.graph.load import load_model
 from core.hardware.comparison import compare
-from core.hardware.cost_files import Format, description, exported_table, file_of, haq_array, npy_bytes, widths_of
+from core.hardware.cost_files import (
+    Format,
+    clock_for_cycles,
+    description,
+    exported_table,
+    file_of,
+    haq_array,
+    npy_bytes,
+    widths_of,
+)
 from core.hardware.cost_table import DEFAULT_BITS, CostTable
 from core.hardware.target import Target
 from core.policy import ALLOWED_BITS, LayerBits, Policy
@@ -46,9 +55,7 @@ def simulate_model(request: SimulateRequest, console: Console) -> None:
     targets = [named_target(name) for name in request.targets]
     if len({target.id for target in targets}) < len(targets):
         raise InvalidInput("a target is named twice", hint="name each target once")
-    for file in request.files.values():
-        if not file.parent.is_dir():
-            raise InvalidInput(f"there is no folder {file.parent}", hint="make it first, or write elsewhere")
+    _check_files(request, targets)
     layers = load_model(request.model, request.architecture).inventory.layers
     tables = {target.id: exported_table(target, layers, *([bits] for bits in request.bits)) for target in targets}
     if len(targets) == 1:
@@ -58,6 +65,17 @@ def simulate_model(request: SimulateRequest, console: Console) -> None:
     for target in targets:
         for path in _write(request, target, layers, several=len(targets) > 1):
             console.print(f"Written: {path}", markup=False, soft_wrap=True)
+
+
+def _check_files(request: SimulateRequest, targets: Sequence[Target]) -> None:
+    """What cannot be written is told before anything is computed."""
+    for bits in (request.weight_bits, request.activation_bits):
+        widths_of(bits)
+    for file in request.files.values():
+        if not file.parent.is_dir():
+            raise InvalidInput(f"there is no folder {file.parent}", hint="make it first, or write elsewhere")
+    for target in targets if HAQ in request.files else ():
+        clock_for_cycles(target)
 
 
 def _write(request: SimulateRequest, target: Target, layers: Sequence[Layer], *, several: bool) -> Iterator[Path]:
@@ -86,7 +104,8 @@ def _print_layers(table: CostTable, bits: tuple[int, int], console: Console) -> 
     same = LayerBits(weights=bits[0], activations=bits[1])
     cost = table.cost(Policy(layers={layer.name: same for layer in table.layers}))
     title = f"{escape(target.name)}, batch {target.batch}"
-    shown = Table("layer", "kind", "MACs", "latency µs", "energy µJ", "bound by", "runs as", title=title)
+    runs_as = ["runs as"] if cost.substituted else []
+    shown = Table("layer", "kind", "MACs", "latency µs", "energy µJ", "bound by", *runs_as, title=title)
     for layer in table.layers:
         energy_j = None if cost.layer_energy_j is None else cost.layer_energy_j[layer.name]
         shown.add_row(
@@ -96,7 +115,7 @@ def _print_layers(table: CostTable, bits: tuple[int, int], console: Console) -> 
             f"{cost.layer_latency_s[layer.name] * 1e6:,.1f}",
             "—" if energy_j is None else f"{energy_j * 1e6:,.2f}",
             cost.bound_by.get(layer.name, ""),
-            escape(cost.substituted.get(layer.name, "")),
+            *([escape(cost.substituted.get(layer.name, ""))] if runs_as else []),
         )
     console.print(shown)
     energy = "" if cost.energy_j is None else f", {cost.energy_j * 1e3:.4g} mJ"

@@ -66,9 +66,10 @@ def _facts(target: Target) -> list[tuple[str, str]]:
     supports = target.supports
     pairs = ", ".join(f"{w}/{a}" for w, a in supports.pairs)
     weights, activations = (", ".join(map(str, bits)) for bits in (supports.weight_bits, supports.activation_bits))
+    images = "one image" if target.batch == 1 else f"{target.batch} images"
     memories = "; ".join(f"{each.name}: {each.holds}, {each.size_bytes:,} bytes" for each in supports.memories)
     found = [
-        ("figures", f"{target.provenance}, one pass of {target.batch} images"),
+        ("figures", f"{target.provenance}, one pass of {images}"),
         ("clock", "" if target.clock_hz is None else f"{target.clock_hz / 1e6:g} MHz"),
         ("runs", pairs or f"weights {weights}; activations {activations}"),
         ("must fit", memories),

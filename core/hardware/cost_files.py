@@ -79,14 +79,19 @@ def _beyond(target: Target) -> InvalidInput:
     )
 
 
-def haq_array(table: CostTable) -> IntArray:
-    """Clock cycles [L, 8, 8] as HAQ's code reads them. InvalidInput where the target has no clock."""
-    clock_hz = table.target.clock_hz
-    if clock_hz is None:
+def clock_for_cycles(target: Target) -> float:
+    """Cycles per second; InvalidInput where the target has no clock to count by."""
+    if target.clock_hz is None:
         raise InvalidInput(
-            f"target {table.target.id!r} has no clock, so that nothing can be told in cycles",
+            f"target {target.id!r} has no clock, so that nothing can be told in cycles",
             hint="give it clock_hz, or take the layout bitfront, which is in seconds",
         )
+    return target.clock_hz
+
+
+def haq_array(table: CostTable) -> IntArray:
+    """Clock cycles [L, 8, 8] as HAQ's code reads them. InvalidInput where the target has no clock."""
+    clock_hz = clock_for_cycles(table.target)
     if (table.weight_bits, table.activation_bits) != (DEFAULT_BITS, DEFAULT_BITS):
         raise InvalidInput("HAQ's layout has the widths 1 to 8 on both axes", hint="leave the widths out")
     cycles: IntArray = np.rint(table.latency_s * clock_hz).astype(np.int64)
@@ -119,9 +124,10 @@ def npz_bytes(table: CostTable) -> bytes:
 def description(table: CostTable, layout: str = "bitfront") -> dict[str, Any]:
     """What an array does not say itself: axes, unit, provenance, target."""
     unit = "clock cycles" if layout == "haq" else "seconds"
+    images = "one image" if table.target.batch == 1 else f"{table.target.batch} images"
     return {
         "axes": ["layer", "weight_bits", "activation_bits"],
-        "unit": f"{unit}, one pass of {table.target.batch} images",
+        "unit": f"{unit}, one pass of {images}",
         "units": UNITS,
         "provenance": table.target.provenance,
         "source": table.target.source,
