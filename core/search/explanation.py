@@ -8,7 +8,7 @@ the limits of a point are worth is told by core/search/shadow_prices.py, which d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import ceil, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class _LayerCost:
     energy_j: dict[str, float]
     size_bytes: float
     bit_operations: int
-    counts: dict[Metric, float]
+    counts: dict[Metric, int]
 
 
 class ExplainedPolicy:
@@ -51,18 +51,10 @@ class ExplainedPolicy:
         amounts["activation-bits"] = int(self.elements[position]) * bits.activations
         counts = {}
         for metric, counted in self.problem.counted.items():
-            cell = self._cell(bits)
             by_target = {"latency": latency_s, "energy": energy_j}.get(metric.name, {})
             amount = by_target[metric.target] if metric.target else amounts[metric.name]
-            counts[metric] = amount / float(counted.quantum) if cell is None else int(counted.values[position][cell])
+            counts[metric] = _as_count(amount / float(counted.quantum))
         return _LayerCost(latency_s, energy_j, weight_bits / 8, operations, counts)
-
-    def _cell(self, bits: LayerBits) -> tuple[int, int] | None:
-        """Positions on the problem's axes; None where a width is not on them."""
-        weights, activations = self.problem.axes
-        if not isinstance(bits.weights, int) or bits.weights not in weights or bits.activations not in activations:
-            return None
-        return weights.index(bits.weights), activations.index(bits.activations)
 
     def bound_by(self, position: int) -> dict[str, str]:
         """What takes the layer's time, by target; nothing where it takes none."""
@@ -81,7 +73,9 @@ class ExplainedPolicy:
 
     def _open(self, operand: Operand, position: int) -> NDArray[np.bool_]:
         weights, activations = self.problem.axes
-        allowed, bits = self.problem.programme.allowed[position], self.bits[position]
+        units = [index for index, unit in enumerate(self.problem.units) if position in unit]
+        allowed = np.asarray(self.problem.programme.allowed[units].all(axis=0))
+        bits = self.bits[position]
         if operand == "activations":
             known = isinstance(bits.weights, int) and bits.weights in weights
             return np.asarray(allowed[weights.index(bits.weights)] if known else allowed.any(axis=0))
@@ -129,7 +123,7 @@ class ExplainedPolicy:
     def operand(self, operand: Operand, position: int) -> OperandExplanation:
         """One side of one layer."""
         layer, now = self.problem.layers[position], self.bits[position]
-        members = _members(self.problem, operand, position)
+        members = shared_widths(self.problem, operand, position)
         bits = now.weights if operand == "weights" else now.activations
         widths = self.open_widths(operand, members) if isinstance(bits, int) else []
         more = min((each for each in widths if isinstance(bits, int) and each > bits), default=None)
@@ -181,11 +175,20 @@ def explain(problem: SearchProblem, policy: Policy, budget: float | None = None)
     )
 
 
-def _members(problem: SearchProblem, operand: Operand, position: int) -> tuple[int, ...]:
-    """The layers whose width of this operand is one: readers of one tensor share their activations'."""
-    if operand == "weights":
-        return (position,)
-    return next(group for group in problem.programme.groups if position in group)
+def _as_count(quanta: float) -> int:
+    """As core/search/metrics.py counts an entry of a table: whole numbers as they are, others rounded up."""
+    whole = round(quanta)
+    return whole if abs(quanta - whole) <= 1e-9 * max(whole, 1) else ceil(quanta)
+
+
+def shared_widths(problem: SearchProblem, operand: Operand, position: int) -> tuple[int, ...]:
+    """Positions of the layers that share this operand's width with one, itself included: those that a tie joins, and
+    for activations those that read one tensor besides.
+    """
+    units = {index for index, unit in enumerate(problem.units) if position in unit}
+    if operand == "activations":
+        units = set(next(group for group in problem.programme.groups if not units.isdisjoint(group)))
+    return tuple(sorted({member for index in units for member in problem.units[index]}))
 
 
 def _known(number: float) -> float | None:

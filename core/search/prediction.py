@@ -8,9 +8,11 @@ from typing import Any
 from core.errors import InvalidSpecification
 from core.graph.inventory import Layer
 from core.policy import Policy
-from core.search.explained import PolicyProblem, Prediction
-from core.search.explanation import ExplainedPolicy
+from core.search.explained import Operand, PolicyProblem, Prediction
+from core.search.explanation import ExplainedPolicy, shared_widths
 from core.search.problem import SearchProblem
+
+OPERANDS: tuple[Operand, ...] = ("weights", "activations")
 
 
 def predict(problem: SearchProblem, policy: Policy) -> Prediction:
@@ -51,14 +53,17 @@ def check_layers(policy: Policy, layers: tuple[Layer, ...]) -> None:
 
 
 def _untied(problem: SearchProblem, policy: Policy) -> list[PolicyProblem]:
-    found = []
-    for group in problem.programme.groups:
-        names = tuple(problem.layers[position].name for position in group)
-        widths = [policy.layers[name].activations for name in names]
-        if len(set(widths)) > 1:
-            told = ", ".join(f"{name} {bits}" for name, bits in zip(names, widths, strict=True))
-            found.append(PolicyProblem(kind="tied", layers=names, message=f"one tensor has one width; here {told}"))
-    return found
+    found = {}
+    for operand in OPERANDS:
+        for position in range(len(problem.layers)):
+            together = shared_widths(problem, operand, position)
+            names = tuple(problem.layers[member].name for member in together)
+            widths = [getattr(policy.layers[name], operand) for name in names]
+            if len(set(widths)) > 1:
+                told = ", ".join(f"{name} {bits}" for name, bits in zip(names, widths, strict=True))
+                message = f"the {operand} of these layers share one width; here {told}"
+                found[operand, together] = PolicyProblem(kind="tied", layers=names, message=message)
+    return list(found.values())
 
 
 def _unpinned(problem: SearchProblem, policy: Policy) -> list[PolicyProblem]:

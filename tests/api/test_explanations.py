@@ -32,7 +32,7 @@ def searched(world: World, layers: tuple[Layer, ...] = inventory().layers, **cha
         "weights": {layer.name: by_bits for layer in layers},
         "activations": {layer.reads: by_bits for layer in layers},
     }
-    measured = {f"{part}_{kind}": {} for part, kind in PARTS} | {"images": 8, "budget_s": 1.0}
+    measured: dict[str, Any] = {f"{part}_{kind}": {} for part, kind in PARTS} | {"images": 8, "budget_s": 1.0}
     result(world, job_id, "sensitivity", {"sensitivity": {"metric": "direct", "seconds": 1.0, **losses, **measured}})
     tables = {name: cost_table(load_targets()[name], layers, WIDTHS, WIDTHS).to_json() for name in targets}
     result(world, job_id, "costs", {"tables": tables})

@@ -75,6 +75,16 @@ def test_layers_that_read_one_tensor_change_together() -> None:
     assert left.weights.changes_with == ()
 
 
+def test_layers_that_a_job_ties_change_both_widths_together() -> None:
+    problem, policy, budget = searched(ties=(("depthwise", "right"),))
+    layers = {layer.name: layer for layer in explain(problem, policy, budget).layers}
+    assert layers["depthwise"].weights.changes_with == layers["depthwise"].activations.changes_with == ("right",)
+    change = layers["right"].weights.more or layers["right"].weights.fewer
+    assert change is not None
+    changed = with_change(policy, ("depthwise", "right"), "weights", change.bits)
+    assert_is_difference(problem, policy, changed, change)
+
+
 def test_the_next_width_is_one_that_is_allowed_and_a_pin_has_none() -> None:
     problem = build(targets=TARGETS, bits=BITS, pins={"right": Pin(weights=4)})
     policy = exact(problem).points[3].policy
