@@ -11,21 +11,22 @@ from numpy.typing import ArrayLike
 
 from core.graph.inventory import Layer
 from core.hardware.gemm import as_gemm
-from core.hardware.kind import FloatArray, IntArray
+from core.hardware.kind import FloatArray
 
 
 @dataclass(frozen=True)
 class LayerValues:
     """Of one image, each [L, 1, 1]: distinct inputs that are used, weights, outputs, multiply-accumulates.
 
-    `gathered` counts the inputs with their repetitions, as im2col lays them out.
+    `gathered` counts the inputs with their repetitions, as im2col lays them out. Whole numbers as floats: a large batch
+    of large layers has more than 64 bits count.
     """
 
-    inputs: IntArray
-    gathered: IntArray
-    weights: IntArray
-    outputs: IntArray
-    macs: IntArray
+    inputs: FloatArray
+    gathered: FloatArray
+    weights: FloatArray
+    outputs: FloatArray
+    macs: FloatArray
 
 
 def layer_values(layers: Sequence[Layer]) -> LayerValues:
@@ -61,5 +62,5 @@ def _gathered(layer: Layer) -> int:
     return taken * layer.input_shape[0] // max(layer.output_shape[0], 1)  # several filters may read one channel
 
 
-def _column(values: Sequence[int]) -> IntArray:
-    return np.array(values, dtype=np.int64).reshape(-1, 1, 1)
+def _column(values: Sequence[int]) -> FloatArray:
+    return np.array(values, dtype=np.float64).reshape(-1, 1, 1)

@@ -165,3 +165,12 @@ def test_free_parameters_are_positive_numbers_of_the_schema(kind_id: str) -> Non
         schema = card.parameters_schema["properties"][name]
         kinds = {option.get("type") for option in schema.get("anyOf", [schema])}
         assert kinds & {"number", "integer"}
+
+
+@EVERY_TARGET
+def test_a_full_batch_of_enormous_layers_does_not_overflow(target: Target) -> None:
+    layers = [linear("fc", 200_000, 200_000), conv("c", 4096, 4096, 7, 1024)]
+    simulated = kind_of(target).simulate(target.model_copy(update={"batch": 4096}), layers, [1, 8], [1, 8])
+    assert np.isfinite(simulated.latency_s).all()
+    assert (simulated.latency_s > 0).all()
+    assert np.isnan(simulated.energy_j).all() or (simulated.energy_j > 0).all()

@@ -168,7 +168,7 @@ class _Search:
         of_tile = self.candidates.tile
         orders = np.flatnonzero(of_tile == np.argmin(least))
         met = (compute[of_tile[orders]] + self._stalls(orders, compute, inputs, weights)).min()
-        return np.flatnonzero(least[of_tile] <= met)
+        return np.flatnonzero(least[of_tile] <= max(met, least.min()))  # beyond 2^53 cycles, rounding may part the two
 
     def _stalls(self, at: IntArray, compute: FloatArray, inputs: _Streamed, weights: _Streamed) -> FloatArray:
         """Of some candidates: waiting for the first fill, the last drain, and what traffic outlasts the array."""

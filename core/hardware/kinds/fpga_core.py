@@ -119,10 +119,10 @@ class _Layers:
     """L layers as products, and what an image reads, lowers, writes and multiplies: each [L, 1, 1]."""
 
     gemm: GemmArrays
-    inputs: IntArray
-    lowered: IntArray
-    outputs: IntArray
-    macs: IntArray
+    inputs: FloatArray
+    lowered: FloatArray
+    outputs: FloatArray
+    macs: FloatArray
     depthwise: NDArray[np.bool_]
 
 
@@ -131,7 +131,7 @@ def _as_layers(layers: Sequence[Layer]) -> _Layers:
     return _Layers(
         gemm=as_arrays([as_gemm(layer, batch=1, depthwise_channels=1) for layer in layers]),
         inputs=values.inputs,
-        lowered=np.where(depthwise, 0, values.gathered),
+        lowered=np.where(depthwise, 0.0, values.gathered),
         outputs=values.outputs,
         macs=values.macs,
         depthwise=depthwise,

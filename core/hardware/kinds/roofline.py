@@ -84,9 +84,9 @@ def _operations(layers: Sequence[Layer], batch: int, p: RooflineParameters) -> F
     tile = np.minimum(m, p.tile_rows) * np.minimum(gemm.n, p.tile_columns)
     tiles = gemm.count * -(-m // p.tile_rows) * -(-gemm.n // p.tile_columns)
     waves = -(-tiles // p.units)
-    dense = 2.0 * waves * p.units * tile * gemm.k / p.compute_efficiency
+    dense = 2.0 * waves.astype(np.float64) * p.units * tile * gemm.k / p.compute_efficiency
     depthwise = np.array([layer.depthwise for layer in layers])[:, None, None]
-    plain = 2.0 * np.array([layer.macs * batch for layer in layers])[:, None, None] / p.depthwise_efficiency
+    plain = 2.0 * np.array([float(layer.macs * batch) for layer in layers])[:, None, None] / p.depthwise_efficiency
     executed: FloatArray = np.where(depthwise, plain, dense)
     return executed
 

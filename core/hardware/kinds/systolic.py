@@ -152,9 +152,9 @@ def _compute_cycles(folds: _Folds, passes: IntArray, p: SystolicParameters) -> F
     if p.overlaps_folds:
         step: FloatArray = (folds.t / folds.cuts).astype(np.float64)
         waits: FloatArray = np.maximum(step, float(p.array_rows))
-        return (runs * folds.cuts * passes - 1).astype(np.float64) * waits + step + fill
+        return ((folds.cuts * passes).astype(np.float64) * runs - 1) * waits + step + fill
     once = fold_cycles(p.array_rows, p.array_columns, folds.t) + (folds.cuts - 1) * fill
-    return (runs * once * passes).astype(np.float64)
+    return (once * passes).astype(np.float64) * runs
 
 
 @dataclass(frozen=True)
@@ -225,9 +225,9 @@ def _buffer_bits(
     gemm: GemmArrays, values: LayerValues, batch: int, folds: _Folds, w: IntArray, a: IntArray, p: SystolicParameters
 ) -> _Bits:
     """What the array reads from and writes to its buffers: operands once per fold that uses them, and its sums."""
-    gathered: FloatArray = gemm.count * gemm.m * batch * gemm.k * packed_bits(a, p.word_bits)
+    gathered: FloatArray = gemm.count * gemm.m * batch * packed_bits(a, p.word_bits) * gemm.k
     weights: FloatArray = values.weights * packed_bits(w, p.word_bits)
-    sums = (gemm.count * gemm.m * batch * gemm.n * p.accumulator_bits).astype(np.float64)
+    sums = (gemm.count * gemm.m * batch).astype(np.float64) * gemm.n * p.accumulator_bits
     if p.dataflow == "weight-stationary":
         return _Bits(gathered * folds.columns, weights * folds.cuts, sums * (2 * folds.rows - 1))
     if p.dataflow == "input-stationary":
@@ -235,7 +235,9 @@ def _buffer_bits(
     return _Bits(gathered * folds.columns, weights * folds.rows, sums)
 
 
-def _energy_j(macs: IntArray, latency_s: FloatArray, buffers: _Bits, dram: _Bits, p: SystolicParameters) -> FloatArray:
+def _energy_j(
+    macs: FloatArray, latency_s: FloatArray, buffers: _Bits, dram: _Bits, p: SystolicParameters
+) -> FloatArray:
     """Arithmetic, the array's accesses to its buffers, DRAM with what it moves into them, what flows all the time."""
     joules: FloatArray = (
         macs * p.mac_j
