@@ -167,10 +167,11 @@ class SensitivityChoice(_Part):
 
     metric: Name = Field(default="hessian-trace", description="how the loss of fewer bits in a layer is predicted")
     budget_s: float = Field(
-        default=60.0,
+        default=30.0,
         gt=0,
         le=86_400,
-        description="seconds after which the measuring of sensitivity stops, with what it has by then",
+        description="seconds after which the measuring of sensitivity stops, with what it has by then; traces have as "
+        "many of their own",
     )
     samples: int = Field(default=256, ge=8, le=100_000, description="images sensitivity is measured on")
     activations: Literal["measured", "metric"] = Field(

@@ -73,7 +73,13 @@ def compare(
     w, a = _width(weight_bits, subject.weight_bits), _width(activation_bits, subject.activation_bits)
     trials: list[Trial] = [*weight_trials(subject, (w,)), *activation_trials(subject, (a,))]
     images = run_trials(
-        subject.loaded, trials, subject.batches, budget_s=run.budget_s, reporter=run.reporter, measure=with_labels
+        subject.loaded,
+        trials,
+        subject.batches,
+        budget_s=run.budget_s,
+        reporter=run.reporter,
+        images=sum(len(labels) for _, labels in subject.batches),
+        measure=with_labels,
     )
     of_weights = Measured([trial for trial in trials if isinstance(trial, WeightTrial)], run.seed)
     of_activations = Measured([trial for trial in trials if isinstance(trial, ActivationTrial)], run.seed)
