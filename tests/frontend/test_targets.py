@@ -137,6 +137,19 @@ def test_a_network_has_its_costs_and_the_files_of_them(watched: Watched, site: s
     page.locator("#costs").get_by_label("Weight bits").select_option("2")
     expect(page.locator("#costs .totals dd").first).not_to_have_text(whole)
     assert "w=2" in page.url
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#costs .cost-figures")).not_to_have_class(re.compile("stale"))
+    bar = page.get_by_role("region", name="Latency by layer").locator(".bars .point path").first
+    bar.scroll_into_view_if_needed()
+    box = bar.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("#costs .hoverlayer .hovertext").first).to_be_visible()
+    page.wait_for_timeout(500)  # plotly takes a click within a tenth of a second for one beside the bar
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=60)
+    expect(page.locator("#costs").get_by_label("Heat maps show")).to_have_value("conv1")
+    page.get_by_text("Layers as a table").click()
+    expect(page.get_by_role("table", name="What each layer costs").get_by_role("row")).to_have_count(21)
     page.locator("#costs").get_by_label("Heat maps show").select_option("fc")
     expect(page.get_by_role("region", name="Latency by widths")).to_contain_text("ns per pass of 1")
     assert (watched.complaints, watched.violations()) == ([], [])

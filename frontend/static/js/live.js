@@ -41,6 +41,16 @@ export function repeat(work, everyMs = POLL_MS) {
   return () => clearInterval(timer);
 }
 
+// Calls `say` where `work` takes longer than a moment.
+export async function told(work, say, after = 700) {
+  const timer = setTimeout(say, after);
+  try {
+    return await work;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 // At most one call per `wait` milliseconds, the last one always.
 export function gathered(work, wait = 250) {
   let timer = null;

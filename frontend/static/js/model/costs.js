@@ -2,9 +2,10 @@
 import { get } from "../api.js";
 import { byId, fill, freshId, h } from "../dom.js";
 import { quantity } from "../format.js";
+import { told } from "../live.js";
 import { problemNotice } from "../notices.js";
 import { Figure } from "../plots.js";
-import { CostFigures, widened, widthChoices } from "../targets/figures.js";
+import { CostFigures, SIMULATING, widened, widthChoices } from "../targets/figures.js";
 import { provenanceWords } from "../targets/words.js";
 import { Table } from "../table.js";
 
@@ -34,7 +35,8 @@ export class Costs {
     this.offer();
     this.figures.dim(true);
     try {
-      const report = await get(`/models/${this.model.id}/costs/figures?target=${encodeURIComponent(target)}&weight_bits=${w}&activation_bits=${a}${layer ? `&layer=${encodeURIComponent(layer)}` : ""}`);
+      const address = `/models/${this.model.id}/costs/figures?target=${encodeURIComponent(target)}&weight_bits=${w}&activation_bits=${a}${layer ? `&layer=${encodeURIComponent(layer)}` : ""}`;
+      const report = await told(get(address), () => { if (order === this.order) fill(this.problem, h("p", { class: "small muted" }, SIMULATING)); });
       if (order !== this.order) return;
       fill(this.problem);
       await this.figures.show(report);

@@ -3,10 +3,10 @@ import "../start.js";
 import { Problem, all, get, post, put, remove, text } from "../api.js";
 import { byId, fill, h } from "../dom.js";
 import { save } from "../files.js";
-import { gathered } from "../live.js";
+import { gathered, told } from "../live.js";
 import { guarded, problemNotice } from "../notices.js";
 import { Editor } from "../targets/editor.js";
-import { CostFigures, widthChoices } from "../targets/figures.js";
+import { CostFigures, SIMULATING, widthChoices } from "../targets/figures.js";
 import { schemaPanel } from "../targets/schema.js";
 
 const CHECK_MS = 450;
@@ -105,7 +105,7 @@ class TargetEdit {
     if (!this.values.model) return this.wait("Upload a network, and its roofline is drawn here as you write.");
     const body = { toml: this.editor.text, model_id: this.values.model, weight_bits: this.values.weight_bits, activation_bits: this.values.activation_bits, layer: this.values.layer };
     try {
-      const report = await post("/targets/preview", body);
+      const report = await told(post("/targets/preview", body), () => { if (order === this.order) this.wait(SIMULATING); });
       if (order !== this.order) return;
       this.wait("");
       await this.figures.show(report);

@@ -1,7 +1,8 @@
 // What a network costs on a target, drawn: roofline, latency by layer, and the cost at every pair of widths.
 import { byId, facts, fill, freshId, h } from "../dom.js";
-import { quantity } from "../format.js";
+import { digits, percent, quantity } from "../format.js";
 import { Figure } from "../plots.js";
+import { Table } from "../table.js";
 import { provenanceWords } from "./words.js";
 
 const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32];
@@ -9,6 +10,8 @@ const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32];
 // Parts of the page in the order in which they stand: name of the figure, its heading.
 const PARTS = [["roofline", "Roofline"], ["latency", "Latency by layer"], ["latency_by_widths", "Latency by widths"], ["energy_by_widths", "Energy by widths"]];
 const OVER_WIDTHS = new Set(["latency_by_widths", "energy_by_widths"]);
+
+export const SIMULATING = "Simulating; a kind that searches for tilings takes some seconds.";
 
 export class CostFigures {
   // `onLayer(name or null)`: the heat maps shall show one layer, or all together.
@@ -18,11 +21,16 @@ export class CostFigures {
     this.totals = h("div", { class: "totals" });
     this.layer = h("select", { "aria-label": "Heat maps show", onchange: () => onLayer(this.layer.value || null) });
     this.notes = {};
+    this.rows = h("div", { class: "scroll" });
+    this.table = h("details", {}, h("summary", {}, "Layers as a table"), this.rows);
+    // A click on a layer shows it in the heat maps.
+    const pick = (event) => { this.layer.value = this.report.layers[event.points[0].customdata] ?? ""; onLayer(this.layer.value || null); };
     const panel = ([name, title]) => this.panel(name, title);
     fill(root, this.totals, PARTS.filter(([name]) => !OVER_WIDTHS.has(name)).map(panel),
+      this.table,
       h("div", { class: "controls" }, h("label", {}, "Heat maps show", this.layer)),
       h("div", { class: "two-plots" }, PARTS.filter(([name]) => OVER_WIDTHS.has(name)).map(panel)));
-    this.figures = Object.fromEntries(PARTS.map(([name, title]) => [name, new Figure(`${this.stem}-${name}`, title, { adapt: widened(() => byId(`${this.stem}-${name}`)) })]));
+    this.figures = Object.fromEntries(PARTS.map(([name, title]) => [name, new Figure(`${this.stem}-${name}`, title, { adapt: widened(() => byId(`${this.stem}-${name}`)), on: OVER_WIDTHS.has(name) ? {} : { click: pick } })]));
     for (const [name] of PARTS) byId(`${this.stem}-${name}-downloads`).append(this.figures[name].downloads());
   }
 
@@ -34,7 +42,9 @@ export class CostFigures {
 
   async show(report) {
     this.root.hidden = false;
+    this.report = report;
     fill(this.totals, totals(report));
+    new Table(this.rows, LAYER_COLUMNS, { caption: "What each layer costs" }).show(records(report.figures.latency.table));
     if (this.layers !== report.layers.join("\n")) {
       this.layers = report.layers.join("\n");
       const chosen = this.layer.value;
@@ -48,6 +58,24 @@ export class CostFigures {
     this.root.classList.toggle("stale", stale);
   }
 }
+
+// Rows of a figure's table by the names of its columns.
+function records({ columns, rows }) {
+  return rows.map((row) => Object.fromEntries(row.map((value, index) => [columns[index], value])));
+}
+
+const LAYER_COLUMNS = [
+  { title: "Layer", heading: true, class: "name", cell: (row) => row.layer, key: (row) => row.layer },
+  { title: "Kind", cell: (row) => row.kind, key: (row) => row.kind },
+  { title: "Runs as", number: true, cell: (row) => row.run_as, key: (row) => row.run_as },
+  { title: "Latency", number: true, cell: (row) => quantity("latency", row.latency_s), key: (row) => row.latency_s },
+  { title: "Share", number: true, cell: (row) => percent(row.share, 1), key: (row) => row.share },
+  { title: "Bound by", cell: (row) => row.bound_by, key: (row) => row.bound_by },
+  { title: "Energy", number: true, cell: (row) => quantity("energy", row.energy_j), key: (row) => row.energy_j },
+  { title: "MACs", number: true, cell: (row) => quantity("count", row.macs), key: (row) => row.macs },
+  { title: "MACs per byte", number: true, cell: (row) => digits(row.macs_per_byte), key: (row) => row.macs_per_byte },
+  { title: "MAC/s", number: true, cell: (row) => quantity("count", row.macs_per_s), key: (row) => row.macs_per_s },
+];
 
 // Figures over layers keep a width at which digits can be read, and are scrolled sideways.
 export function widened(element) {
