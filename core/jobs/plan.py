@@ -68,10 +68,11 @@ def needs_traces(specification: JobSpecification) -> bool:
 
 
 def search_reads_network(specification: JobSpecification) -> bool:
-    """Whether the search computes with the network and its images, and not with tables alone."""
-    card = cards_by_id("strategies").get(specification.search.strategy, {})
-    measures = card.get("evaluates", False) and specification.search.evaluate_by == "accuracy"
-    return bool(card.get("trains", False) or measures)
+    """Whether a search computes with the network and its images, and not with tables alone."""
+    search, cards = specification.search, cards_by_id("strategies")
+    chosen = [cards.get(name, {}) for name in (search.strategy, *search.compare)]
+    measures = search.evaluate_by == "accuracy"
+    return any(card.get("trains", False) or (measures and card.get("evaluates", False)) for card in chosen)
 
 
 def prepares(specification: JobSpecification) -> bool:

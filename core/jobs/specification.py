@@ -243,6 +243,12 @@ class SearchChoice(_Part):
         description="what a strategy is told of a policy: its predicted loss, or its accuracy after calibration on the "
         "select split, which takes a pass over it for each policy",
     )
+    compare: tuple[Name, ...] = Field(
+        default=(),
+        max_length=16,
+        description="further strategies that search the same, with the same seed, budgets and evaluations and their "
+        "own defaults; their fronts are told beside the chosen one's, and not evaluated",
+    )
     constraints: tuple[Constraint, ...] = Field(
         default=(), max_length=16, description="limits every point keeps; none means the whole front"
     )

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from core.errors import InvalidSpecification
 from core.graph.inventory import Inventory
 from core.hardware.cost_table import CostTable
 from core.jobs.plan import baseline_bits, slot_origin, slots
-from core.jobs.specification import JobSpecification
+from core.jobs.specification import JobSpecification, SearchChoice
 from core.jobs.stages.evaluate import nearest_model
 from core.jobs.stages.inputs import StageInputs
 from core.jobs.task import OutputFile, Reporter, TaskOutput
 from core.policy import Policy
+from core.search.comparison import Comparing, Recording, StrategyComparison
 from core.search.evaluator import Evaluator, MeasuredLoss, PredictedLoss
 from core.search.learned.trainable import TrainableNetwork
 from core.search.problem import SearchProblem
 from core.search.registry import STRATEGIES
-from core.search.result import Certificate, PredictedFront
+from core.search.result import PredictedFront, SearchResult
 from core.search.strategy import SearchRun
 from core.search.uniform import uniform_policy
 from core.sensitivity.result import Sensitivity
@@ -28,6 +31,7 @@ from core.tasks.classification import evaluate
 
 FRONT_FILE = "predicted-front.npz"
 MEASURED_FOLDER = "measured"  # within the task's checkpoints
+COMPARED_FOLDER = "compared"  # as well, one folder in it for each strategy
 
 
 def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
@@ -38,15 +42,12 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
     tables = {name: CostTable.from_json(table) for name, table in inputs.result("costs")["tables"].items()}
     problem = SearchProblem.build(inventory, sensitivity, tables, specification.known_targets(), specification)
     reporter.progress(0.1, "solving")
-    run = SearchRun(
-        evaluator=_evaluator(inputs, problem, reporter),
-        seed=specification.seed,
-        settings=specification.search.settings,
-        reporter=reporter,
-        checkpoint_directory=inputs.task.checkpoint_directory,
-        network=_trainable(inputs),
-    )
-    found = STRATEGIES[specification.search.strategy].search(problem, run)
+    strategy = specification.search.strategy
+    run = _run(inputs, problem, reporter, strategy, inputs.task.checkpoint_directory)
+    if specification.search.compare:
+        run = replace(run, evaluator=Recording(problem, run.evaluator))
+    found = STRATEGIES[strategy].search(problem, run)
+    compared = _compared(inputs, problem, reporter, found, run) if specification.search.compare else None
     chosen: dict[int, tuple[Policy, dict[str, Any] | None]] = {
         slot: (point.policy, _plain(point.certificate)) for slot, point in enumerate(found.points)
     }
@@ -58,14 +59,51 @@ def run(inputs: StageInputs, reporter: Reporter) -> TaskOutput:
         for slot, (policy, certificate) in sorted(chosen.items())
     ]
     files = [] if found.front is None else [_write_front(found.front, inventory, inputs.task.directory)]
-    result = {"candidates": candidates, "strategy": specification.search.strategy, **found.summary()}
+    result = {"candidates": candidates, "strategy": strategy, **found.summary(), "comparison": _plain(compared)}
     return TaskOutput(result=result, files=files)
 
 
-def _evaluator(inputs: StageInputs, problem: SearchProblem, reporter: Reporter) -> Evaluator:
+def _run(
+    inputs: StageInputs, problem: SearchProblem, reporter: Reporter, strategy: str, checkpoints: Path | None
+) -> SearchRun:
+    """The chosen strategy with its settings; another one, that it is compared with, with its defaults."""
+    specification = inputs.specification
+    return SearchRun(
+        evaluator=_evaluator(inputs, problem, reporter, strategy),
+        seed=specification.seed,
+        settings=specification.search.settings if strategy == specification.search.strategy else {},
+        reporter=reporter,
+        checkpoint_directory=checkpoints,
+        network=_trainable(inputs, strategy),
+    )
+
+
+def _compared(
+    inputs: StageInputs, problem: SearchProblem, reporter: Reporter, found: SearchResult, run: SearchRun
+) -> StrategyComparison:
+    search = inputs.specification.search
+    comparing = Comparing(
+        problem,
+        STRATEGIES,
+        lambda name, folder: _run(inputs, problem, reporter, name, folder),
+        inputs.task.checkpoint_directory / COMPARED_FOLDER,
+        "error" if _is_told_errors(search) else "loss",
+        measure=lambda policy: _error(inputs, policy),
+        reporter=reporter,
+    )
+    return comparing.with_others(search.strategy, found, run, search.compare)
+
+
+def _is_told_errors(search: SearchChoice) -> bool:
+    """Whether some strategy of the comparison is told what candidates get wrong."""
+    known = [STRATEGIES[name] for name in (search.strategy, *search.compare) if name in STRATEGIES]
+    return search.evaluate_by == "accuracy" and any(strategy.card.evaluates for strategy in known)
+
+
+def _evaluator(inputs: StageInputs, problem: SearchProblem, reporter: Reporter, strategy: str) -> Evaluator:
     """Predicted losses; or what calibrated candidates get wrong on `select`, kept in files for a run that goes on."""
     search = inputs.specification.search
-    if search.evaluate_by == "predicted" or not STRATEGIES[search.strategy].card.evaluates:
+    if search.evaluate_by == "predicted" or not STRATEGIES[strategy].card.evaluates:
         return PredictedLoss(problem.programme, search.evaluations)
     measured = 0
 
@@ -73,15 +111,20 @@ def _evaluator(inputs: StageInputs, problem: SearchProblem, reporter: Reporter) 
         nonlocal measured
         measured += 1
         reporter.progress(min(1.0, measured / search.evaluations), f"candidate {measured} on select")
-        return 1 - evaluate(nearest_model(inputs, policy), inputs.batches("select")).accuracy
+        return _error(inputs, policy)
 
     return MeasuredLoss(problem.policy, measure, search.evaluations, inputs.task.checkpoint_directory / MEASURED_FOLDER)
 
 
-def _trainable(inputs: StageInputs) -> TrainableNetwork | None:
+def _error(inputs: StageInputs, policy: Policy) -> float:
+    """Share of the select split that a calibrated candidate gets wrong."""
+    return 1 - evaluate(nearest_model(inputs, policy), inputs.batches("select")).accuracy
+
+
+def _trainable(inputs: StageInputs, strategy: str) -> TrainableNetwork | None:
     """The network and the images, for a strategy that trains; other searches open neither."""
     specification = inputs.specification
-    if not STRATEGIES[specification.search.strategy].card.trains:
+    if not STRATEGIES[strategy].card.trains:
         return None
     return TrainableNetwork(inputs.loaded, inputs.calibration, inputs.split("train"), specification.quantizer)
 
@@ -100,8 +143,8 @@ def _write_front(front: PredictedFront, inventory: Inventory, directory: Path) -
     return OutputFile(name=FRONT_FILE, path=FRONT_FILE, kind="predicted-front")
 
 
-def _plain(certificate: Certificate | None) -> dict[str, Any] | None:
-    return None if certificate is None else certificate.model_dump(mode="json")
+def _plain(record: BaseModel | None) -> dict[str, Any] | None:
+    return None if record is None else record.model_dump(mode="json")
 
 
 def _fixed_policy(specification: JobSpecification, inventory: Inventory, position: int) -> Policy:
