@@ -16,7 +16,7 @@ export class Measuring {
     this.fields = {
       target_id: labelled("Id of the target", h("input", { type: "text", maxlength: 80, value: `${slug(model.name)}-here`.slice(0, 80) }), "The measured figures become a target of your own."),
       batch: labelled("Images per pass", h("input", { type: "number", min: 1, max: 256, step: 1, value: "1" }), "What each latency stands for."),
-      threads: labelled("Threads", h("input", { type: "number", min: 1, max: 1024, step: 1, placeholder: "as many as a task has" }), "Left out: as many as a task of this server has."),
+      threads: labelled("Threads", h("input", { type: "number", min: 1, max: 1024, step: 1, placeholder: "a task's" }), "Left out: as many as a task of this server has."),
       device: labelled("Device", h("select", {}, ["cpu", "cuda"].map((one) => h("option", { value: one }, one))), "cuda is refused where this server has none."),
     };
     this.start = h("button", { type: "button", class: "primary", onclick: () => this.order() }, "Measure on this machine");

@@ -13,7 +13,7 @@ export function parameterTable(target, kind) {
   const fitted = new Set(target.fit?.parameters ?? []);
   return h("div", { class: "scroll" }, h("table", { class: "told parameters" },
     h("caption", { class: "visually-hidden" }, "Parameters with units and sources"),
-    h("thead", {}, h("tr", {}, ["Parameter", "Value", "Unit", "Where it comes from"].map((title) => h("th", { scope: "col" }, title)))),
+    h("thead", {}, h("tr", {}, ["Parameter", "Value", "Unit", "Where it comes from"].map((title) => h("th", { scope: "col", class: title === "Value" ? "number" : "" }, title)))),
     h("tbody", {}, rows.map(([name, value]) => h("tr", {},
       h("th", { scope: "row" }, h("code", {}, name), fitted.has(name) ? h("span", { class: "badge" }, "fitted") : null, schema[name]?.description ? h("p", { class: "why" }, schema[name].description) : null),
       h("td", { class: typeof value === "number" ? "number" : "" }, valueOf(value)), h("td", { class: "nowrap" }, unitOf(name)), h("td", {}, sources[name] ?? "–"))))));
@@ -42,7 +42,7 @@ export function kindPart(kind) {
   if (!kind) return null;
   return [
     h("p", {}, h("strong", {}, kind.title), " ", h("span", { class: "small" }, paperLink(kind))),
-    h("pre", { class: "formula", tabindex: "0", "aria-label": "Formula" }, kind.formula),
+    h("pre", { class: "formula", tabindex: "0", "aria-label": "Formula" }, kind.formula.replaceAll("; ", ";\n").replaceAll(/\. (?=energy_j)/g, ".\n")),
     h("p", { class: "small" }, kind.notes),
     h("p", { class: "small muted" }, kind.monotone ? "Fewer bits never cost more here; tested for any layer." : `Fewer bits may cost more: ${kind.exceptions}`),
   ];

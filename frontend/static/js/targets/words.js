@@ -12,7 +12,10 @@ const UNITS = [
   ["_bits", "bits"], ["_rows", "rows"], ["_units", "units"], ["_channels", "channels"], ["_j", "J"], ["_w", "W"], ["_s", "s"], ["_v", "V"],
 ];
 
-export const unitOf = (name) => UNITS.find(([end]) => name.endsWith(end))?.[1] ?? "";
+export function unitOf(name) {
+  const rate = /_([a-z]+)_per_([a-z]+)$/.exec(name);
+  return UNITS.find(([end]) => name.endsWith(end))?.[1] ?? (rate ? `${rate[1]}/${rate[2]}` : "");
+}
 
 export function supportWords(supports) {
   if (supports.pairs?.length) return supports.pairs.map(([weights, activations]) => `${weights}/${activations}`).join(", ");
