@@ -84,6 +84,15 @@ def test_training_depends_on_the_policy_and_not_on_the_search_that_found_it() ->
     assert input_key(first) != input_key(replace(first, specification=changed("training", epochs=3)))
 
 
+def test_a_search_depends_on_network_and_images_where_it_reads_them() -> None:
+    tables = identity("search", upstream={"sensitivity": "s", "costs": "c"})
+    assert input_key(tables) == input_key(replace(tables, model={"sha256": "n"}, dataset={"files": ["e"]}))
+    training = identity("search", upstream={"sensitivity": "s", "costs": "c", "calibrate": "r"})
+    assert input_key(training) != input_key(replace(training, model={"sha256": "n"}))
+    assert input_key(training) != input_key(replace(training, dataset={"files": ["e"]}))
+    assert input_key(training) != input_key(replace(training, specification={**SPECIFICATION, "seed": 1}))
+
+
 def test_training_all_widths_together_depends_on_no_search_and_no_limit() -> None:
     first = identity("joint")
     assert input_key(first) == input_key(replace(first, upstream={"calibrate": "c", "search": "other"}))

@@ -37,6 +37,22 @@ def test_without_training_nothing_is_trained_and_export_follows_evaluation() -> 
     assert {tasks[position].stage for position in export.depends_on} == {"calibrate", "search", "evaluate"}
 
 
+@pytest.mark.parametrize(
+    ("search", "reads"),
+    [
+        ({"strategy": "exact"}, False),
+        ({"strategy": "exact", "evaluate_by": "accuracy"}, False),
+        ({"strategy": "nsga2"}, False),
+        ({"strategy": "nsga2", "evaluate_by": "accuracy"}, True),
+        ({"strategy": "fracbits"}, True),
+    ],
+)
+def test_only_a_search_that_trains_or_measures_waits_for_calibration(search: dict[str, str], reads: bool) -> None:
+    tasks = plan(specification(search=search))
+    [found] = [task for task in tasks if task.stage == "search"]
+    assert ("calibrate" in {tasks[position].stage for position in found.depends_on}) == reads
+
+
 def test_with_adabits_one_training_stands_before_all_points_and_baselines_are_its_widths() -> None:
     job = specification(quantizer={"method": "adabits", "settings": {"bits": "2,8,4"}}, search={"points": 2})
     tasks = plan(job)
