@@ -191,6 +191,47 @@ def targets(_: Json) -> Iterator[str]:
         )  # fmt: skip
 
 
+def strategies(catalogue: Json) -> Iterator[str]:
+    """A row for each search strategy."""
+    yield "| id | source | asks about policies | here | settings |"
+    yield "|---|---|---|---|---|"
+    for card in catalogue["strategies"]:
+        schema = card["settings_schema"]
+        fields = schema.get("properties", {}).items()
+        settable = "; ".join(_setting(name, field, schema.get("$defs", {})) for name, field in fields)
+        asks = "one by one" if card["evaluates"] else ""
+        source = f"[{card['paper']}]({card['link']})"
+        yield _row(f"`{card['id']}`, {card['title']}", source, asks, card["reconstruction_notes"], settable)
+
+
+def search_presets(catalogue: Json) -> Iterator[str]:
+    """A row for each published programme."""
+    yield "| id | source | sets | what differs |"
+    yield "|---|---|---|---|"
+    for preset in catalogue["search_presets"]:
+        sets = ", ".join(f"`{path}` {_plain(value)}" for path, value in preset["set"].items())
+        yield _row(f"`{preset['id']}`", f"[{preset['paper']}]({preset['link']})", sets, preset["notes"])
+
+
+def _plain(value: Any) -> str:
+    return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else str(value).lower()
+
+
+def bits(catalogue: Json) -> Iterator[str]:
+    """A row for each field of `bits`."""
+    return _part(catalogue["job_schema"], "BitRanges")
+
+
+def search(catalogue: Json) -> Iterator[str]:
+    """A row for each field of `search`."""
+    return _part(catalogue["job_schema"], "SearchChoice")
+
+
+def constraint(catalogue: Json) -> Iterator[str]:
+    """A row for each field of a constraint."""
+    return _part(catalogue["job_schema"], "Constraint")
+
+
 TABLES = {
     "docs/methods.md": {
         "methods": methods,
@@ -199,6 +240,8 @@ TABLES = {
         "roundings": roundings,
         "sensitivity_metrics": sensitivity_metrics,
         "synthetic_sources": synthetic_sources,
+        "strategies": strategies,
+        "search_presets": search_presets,
         "hardware_kinds": hardware_kinds,
         "targets": targets,
     },
@@ -207,6 +250,9 @@ TABLES = {
         "quantizer": quantizer,
         "post_training": post_training,
         "sensitivity": sensitivity,
+        "bits": bits,
+        "search": search,
+        "constraint": constraint,
         "training": training,
     },
 }
