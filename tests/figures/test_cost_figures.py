@@ -16,11 +16,13 @@ from core.figures.comparison import bound_strips, share_strips
 from core.figures.costs import heat_map, layer_latency
 from core.figures.figure import Figure
 from core.figures.layer_costs import layer_costs
+from core.figures.policies_by_target import policy_strips
 from core.figures.roofline import ACHIEVED, achieved_envelope, roofline
 from core.hardware.comparison import compare
 from core.hardware.cost_table import CostTable, cost_table
 from core.hardware.envelope import envelope_of
 from core.hardware.targets import load_targets
+from core.policy import LayerBits, Policy
 
 HOSTILE = '=cmd|"/c calc"!A1<b onmouseover=alert(1)>'
 
@@ -174,3 +176,17 @@ def test_strips_of_targets_show_what_binds_each_layer_and_its_share_of_the_time(
     assert shares["data"][0]["text"][len(edge.layers)] == f"{100 * edge.layers[0].share:.0f}"
     assert "#662506" in shares["data"][0]["marker"]["color"], "the largest share is the darkest"
     assert strips["layout"]["yaxis"]["ticktext"][-1].endswith("<br>simulated")
+
+
+def test_the_name_of_an_own_target_never_becomes_markup() -> None:
+    target = load_targets()["bismo-edge"].model_copy(update={"name": HOSTILE})
+    found = cost_table(target, table().layers, (4, 8), (4, 8))
+    compared = compare({"own": found}, 4, 4)
+    policy = Policy(layers={layer.name: LayerBits(weights=4, activations=4) for layer in found.layers})
+    for figure in (
+        roofline(found, 4, 4), layer_latency(found, 4, 4), heat_map(found), heat_map(found, "energy", HOSTILE),
+        bound_strips(compared), share_strips(compared),
+        policy_strips({HOSTILE: policy}, [layer.name for layer in found.layers]),
+    ):  # fmt: skip
+        drawn(figure)
+        assert not [line for line in figure.to_csv().splitlines() if line.startswith(("=", '"='))]
