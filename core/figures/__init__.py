@@ -15,7 +15,7 @@ missing, while the job runs. An unknown name, target or candidate raises `NotFou
     front(job, candidates, report, *, target=None, axis="latency", value="accuracy")
     bits(candidates, report, candidate=None, compare=None)
     sensitivity(candidates, report, candidate=None, at_bits=None)
-    metrics(report)
+    metrics(report), strategies(report), hypervolumes(report), search_course(report)
     latency(job, candidates, report, target=None, candidate=None)
     curves(candidates, candidate=None, report=None)
 """
@@ -35,11 +35,22 @@ from core.figures.latency import latency
 from core.figures.metrics import metrics
 from core.figures.quantities import Axis
 from core.figures.reading import at, find
+from core.figures.search_course import search_course
 from core.figures.sensitivity import sensitivity
+from core.figures.strategies import hypervolumes, strategies
 
-__all__ = ["FIGURES", "Figure", "FigureQuery", "bits", "curves", "figure", "front", "latency", "metrics", "sensitivity"]
+__all__ = [
+    "FIGURES", "Figure", "FigureQuery", "bits", "curves", "figure", "front", "hypervolumes", "latency", "metrics",
+    "search_course", "sensitivity", "strategies",
+]  # fmt: skip
 
-FIGURES = ("front", "bits", "sensitivity", "metrics", "latency", "curves")
+_OF_REPORT = {
+    "metrics": metrics,
+    "strategies": strategies,
+    "hypervolumes": hypervolumes,
+    "search-course": search_course,
+}
+FIGURES = ("front", "bits", "sensitivity", "latency", "curves", *_OF_REPORT)
 
 
 class FigureQuery(BaseModel):
@@ -71,8 +82,8 @@ def figure(
         return bits(candidates, report, query.candidate, query.compare)
     if name == "sensitivity":
         return sensitivity(candidates, report, query.candidate, query.at_bits)
-    if name == "metrics":
-        return metrics(report)
+    if name in _OF_REPORT:
+        return _OF_REPORT[name](report)
     if name == "latency":
         return latency(job, candidates, report, query.target, query.candidate)
     return curves(candidates, query.candidate, report)

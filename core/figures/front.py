@@ -21,6 +21,7 @@ from core.figures.layouts import empty, layout
 from core.figures.own_measurements import OwnMark, Place, own_marks, own_row, own_traces
 from core.figures.quantities import COLUMNS, TITLES, Axis, Unit, unit_for
 from core.figures.reading import at, cost, finite, limits, measured, quality, target_of
+from core.search.pareto import knee
 
 Value = Literal["accuracy", "loss"]
 NAMES = {"search": "found by search", "uniform": "uniform", "own": "own policy", "float": "float"}
@@ -74,8 +75,55 @@ def front(
     view = View(target, axis, value, unit, strip)
     figure_layout = _layout(title, report, view)
     figure_layout["shapes"], figure_layout["annotations"] = _lines(job, candidates, report, view)
-    traces = [*_traces(marks, unit, value), *own_traces(own, unit)]
+    suggested = knee_of(marks, value)
+    if suggested is not None:
+        figure_layout["annotations"].append(_knee_note(suggested, view))
+        figure_layout["meta"]["knee"] = str(suggested.candidate.get("id"))
+    traces = [*_predicted_front(report, view), *_traces(marks, unit, value), *own_traces(own, unit)]
     return Figure(title, traces, figure_layout, columns, rows)
+
+
+def knee_of(marks: Sequence[Mark], value: Value) -> Mark | None:
+    """The mark at the knee of what was evaluated, of what is predicted where nothing was; None for a short front."""
+    kept = [mark for mark in marks if mark.evaluated] or list(marks)
+    sign = 1.0 if value == "accuracy" and kept and kept[0].evaluated else -1.0
+    position = knee([mark.x for mark in kept], [sign * mark.y for mark in kept])
+    return None if position is None else kept[position]
+
+
+def _knee_note(mark: Mark, view: View) -> dict[str, Any]:
+    below = view.strip and not mark.evaluated
+    return {
+        "text": "suggested: knee",
+        "x": view.unit.of(mark.x),
+        "y": _shown(mark, view.value),
+        "yref": "y2" if below else "y",
+        "showarrow": True,
+        "arrowhead": 0,
+        "ax": 34,
+        "ay": -22 if below or view.value == "loss" else 26,
+        "font": {"size": 11, "color": colours.NEUTRAL},
+    }
+
+
+def _predicted_front(report: Json | None, view: View) -> list[dict[str, Any]]:
+    """Every policy of the search's whole front, where it has one along the axis that is shown: predicted losses."""
+    search = at(report, "search") or {}
+    along = f"{view.axis} on {view.target}" if view.axis in ("latency", "energy") else view.axis
+    found = search.get("predicted_front") or ()
+    if view.value != "loss" or not found or search.get("axis") != along:
+        return []
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "whole front, predicted",
+            "x": [view.unit.of(cost) for cost, _ in found],
+            "y": [loss for _, loss in found],
+            "line": {"shape": "hv", "width": 1, "dash": "dot", "color": colours.SEARCH},
+            "hovertemplate": f"%{{x:.4g}} {view.unit.name}<br>loss increase %{{y:.4g}}, predicted<extra></extra>",
+        }
+    ]
 
 
 def _marks(candidates: Sequence[Json], report: Json | None, target: str | None, axis: Axis, value: Value) -> list[Mark]:
