@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.search.autoq import AUTOQ
 from core.search.exact import EXACT
 from core.search.frontier import FRONTIER
 from core.search.haq import HAQ
@@ -16,7 +17,7 @@ from core.search.uniform_search import UNIFORM
 
 STRATEGIES: dict[str, Strategy] = {
     strategy.card.id: strategy
-    for strategy in (EXACT, FRONTIER, UNIFORM, OHQ, RANDOM, NSGA2, HAQ, LEARNED_BITS, FRACBITS, DNAS)
+    for strategy in (EXACT, FRONTIER, UNIFORM, OHQ, RANDOM, NSGA2, HAQ, AUTOQ, LEARNED_BITS, FRACBITS, DNAS)
 }
 
 

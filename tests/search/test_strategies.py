@@ -29,7 +29,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "random": {},
     "nsga2": {"population": 12},
     "haq": {"hidden": 16, "warmup_episodes": 5, "updates_per_step": 0.1},
-    "autoq": {"hidden": 16, "warmup_episodes": 5, "updates_per_step": 0.1},
+    "autoq": {"hidden": 16, "warmup_episodes": 5, "updates_per_step": 0.1, "channel_groups": 2},
 }
 ASKING = [name for name in QUICK if name in STRATEGIES]
 

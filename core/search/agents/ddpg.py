@@ -99,6 +99,12 @@ class Ddpg:
                 values = np.maximum(values, 0)
         return float(1 / (1 + np.exp(-values[0])))
 
+    def act_on(self, states: Vector) -> Vector:
+        """What the actor names at many states [N, F]: [N]."""
+        with torch.no_grad():
+            actions: Vector = self.actor(torch.from_numpy(states)).numpy()[:, 0]
+        return actions
+
     def update(self, steps: int) -> None:
         """That many gradient steps of critic and actor, each on a batch drawn from the replay."""
         for _ in range(steps):

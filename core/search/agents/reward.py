@@ -7,10 +7,12 @@ with rewards of about the same size for every network and metric. Both are multi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 OF_ERROR = 0.1 * 100  # a share of wrong answers, in HAQ's units
+LEAST_ACCURACY = 1e-3  # under a logarithm
 
 
 @dataclass
@@ -25,6 +27,15 @@ class Reward:
         """The reward of a policy."""
         if self.tells == "error":
             return -self.scale * OF_ERROR * loss
+        return -self.scale * self._relative(loss)
+
+    def log_accuracy(self, loss: float) -> float:
+        """AutoQ's: the logarithm of the accuracy, for which a predicted loss stands with its sign turned."""
+        if self.tells == "error":
+            return self.scale * math.log(max(1 - loss, LEAST_ACCURACY))
+        return -self.scale * self._relative(loss)
+
+    def _relative(self, loss: float) -> float:
         if self.first is None:
             self.first = loss if loss > 0 else 1.0
-        return -self.scale * loss / self.first
+        return loss / self.first
