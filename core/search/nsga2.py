@@ -80,7 +80,7 @@ class _Evolution:
         self.settings = Nsga2Settings.model_validate(dict(run.settings))
         self.archive = Archive(problem, run)
         self.genes = Genes(problem.programme)
-        self.otherwise = cheapest(problem)
+        self.otherwise, self.best = cheapest(problem), np.inf
         self.walk = BudgetWalk(problem.programme, problem.limits_within(self.widest), self.otherwise)
 
     def run(self) -> None:
@@ -99,8 +99,8 @@ class _Evolution:
                 return
             children.set("X", self.genes.encode(w, a), "F", self._objectives(loss, self.archive.cost(w, a)))
             algorithm.tell(infills=children)
-            best = self.archive.best(self.widest)
-            self.archive.step(None if best is None else best[1])
+            self.best = min(self.best, float(loss.min()))
+            self.archive.step(self.best)
             fruitless = 0 if self.run_.evaluator.used > before else fruitless + 1
             if self.run_.reporter is not None:
                 used, limit = self.run_.evaluator.used, self.run_.evaluator.limit
