@@ -121,6 +121,14 @@ def products(
     )
 
 
+def work_of_own_products(layers: int) -> float:
+    """Of one product for each layer alone, over one product for all at once, the first derivative counted in both.
+
+    Measured on ResNet-20: the first derivative takes 0.4 of a shared product, and a layer's own 0.3 on average.
+    """
+    return (0.4 + 0.3 * layers) / (0.4 + 1.0)
+
+
 def signs(like: Tensor, generator: torch.Generator) -> Tensor:
     """-1 and +1 with equal chance, drawn on the CPU so that every device sees the same."""
     drawn = torch.randint(0, 2, like.shape, generator=generator).mul_(2).sub_(1)

@@ -37,6 +37,7 @@ from core.sensitivity.curvature import (
     layer_sites,
     products,
     weight_pieces,
+    work_of_own_products,
 )
 from core.sensitivity.metric import Metric, MetricCard, MetricRun, Subject
 from core.sensitivity.perturbation import activation_perturbations, weight_perturbations
@@ -65,12 +66,15 @@ CARD = MetricCard(
 
 @dataclass(frozen=True)
 class Eigenvalue:
-    """The value, its standard error, how many steps led to it, and what the last one changed, relatively."""
+    """The value, its standard error, how many steps on how many images led to it, and what the last one changed,
+    relatively.
+    """
 
     value: float
     standard_error: float
     steps: int
     last_change: float
+    images: int
 
 
 def weight_eigenvalues(
@@ -110,7 +114,8 @@ def _mean_of(runs: Sequence[Eigenvalue]) -> Eigenvalue:
     values = torch.tensor([each.value for each in runs], dtype=torch.float64)
     spread = values.std().item() / math.sqrt(len(runs)) if len(runs) > 1 else runs[0].standard_error
     change = max(each.last_change for each in runs)
-    return Eigenvalue(values.mean().item(), spread, max(each.steps for each in runs), change)
+    images = sum(each.images for each in runs)
+    return Eigenvalue(values.mean().item(), spread, max(each.steps for each in runs), change, images)
 
 
 def _named(names: Sequence[str], found: Sequence[Eigenvalue]) -> dict[str, Eigenvalue]:
@@ -198,13 +203,13 @@ class _Iteration:
         """Whether more steps would tell little."""
         return self.exhausted or (len(self.history) >= FEWEST_STEPS and self.change <= TOLERANCE)
 
-    def result(self) -> Eigenvalue:
+    def result(self, images: int) -> Eigenvalue:
         """The value, its error over the parts together with what the last step changed."""
         last = self.history[-1]
         spread = last.std().item() / math.sqrt(len(last)) if len(last) > 1 else 0.0
         value = last.mean().item()
         error = math.hypot(spread, min(self.change, 1.0) * abs(value))
-        return Eigenvalue(value, error, len(self.history), self.change)
+        return Eigenvalue(value, error, len(self.history), self.change, images)
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
@@ -215,10 +220,16 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
 def top_eigenvalues(
     pieces: Sequence[Opener], *, budget_s: float, seed: int, reporter: Reporter, by_image: bool = False
 ) -> list[Eigenvalue]:
-    """Of the mean loss over the pieces, which have the same variables; by image, where each has a block of its own."""
+    """Of the mean loss over the pieces, which have the same variables; by image, where each has a block of its own.
+
+    Where the budget is short for all pieces, the first ones have to do: few steps on many images tell little.
+    """
     started = time.monotonic()
     generator = torch.Generator().manual_seed(seed)
-    like = pieces[0]().variables
+    first = pieces[0]()
+    like = first.variables
+    pieces = pieces[: _affordable(first, len(pieces), budget_s)]
+    images = sum(open_piece().images for open_piece in pieces)
     states = [
         _Iteration(torch.randn(each.shape, generator=generator).to(each.device, each.dtype), by_image) for each in like
     ]
@@ -237,7 +248,16 @@ def top_eigenvalues(
         reporter.progress(min(elapsed / budget_s, 1.0), f"{step} steps, {known} of {len(states)} eigenvalues known")
         if elapsed * (1 + 1 / (step + 1)) > budget_s:
             break
-    return [state.result() for state in states]
+    return [state.result(images) for state in states]
+
+
+def _affordable(piece: Piece, pieces: int, budget_s: float) -> int:
+    """How many pieces there is time for, by that of one shared product; at least two for a spread."""
+    started = time.monotonic()
+    products(first_derivative(piece), piece.variables, piece.variables, range(len(piece.variables)))
+    one = time.monotonic() - started
+    each = one * (SHARED_STEPS + FEWEST_STEPS * work_of_own_products(len(piece.variables)))
+    return min(pieces, max(2, int(budget_s / max(each, 1e-9))))
 
 
 def _shared_step(pieces: Sequence[Opener], states: Sequence[_Iteration], generator: torch.Generator) -> None:
@@ -273,7 +293,7 @@ def weights(subject: Subject, run: MetricRun) -> Side:
     )
     distances = weight_perturbations(subject.loaded, subject.quantizer, subject.weight_bits)
     sizes = {layer.name: layer.parameters for layer in subject.loaded.inventory.layers}
-    return _side(found, _omega(found, distances), sizes, _images(subject))
+    return _side(found, _omega(found, distances), sizes)
 
 
 def activations(subject: Subject, run: MetricRun) -> Side:
@@ -284,11 +304,7 @@ def activations(subject: Subject, run: MetricRun) -> Side:
     rounding = activation_perturbations(subject, run, share=0.2)
     distances = {name: each.squared for name, each in rounding.items()}
     sizes = {site.name: math.prod(site.node.meta["shape"][1:]) for site in layer_sites(subject.loaded)}
-    return _side(found, _omega(found, distances), sizes, _images(subject))
-
-
-def _images(subject: Subject) -> int:
-    return sum(len(labels) for _, labels in _parts(subject.loaded, subject.batches))
+    return _side(found, _omega(found, distances), sizes)
 
 
 def _omega(found: dict[str, Eigenvalue], distances: dict[str, dict[int, float]]) -> LossTable:
@@ -296,13 +312,14 @@ def _omega(found: dict[str, Eigenvalue], distances: dict[str, dict[int, float]])
     return scaled_by(distances, values, 1.0)
 
 
-def _side(found: dict[str, Eigenvalue], losses: LossTable, sizes: dict[str, int], images: int) -> Side:
+def _side(found: dict[str, Eigenvalue], losses: LossTable, sizes: dict[str, int]) -> Side:
     scores = {
         name: Score(each.value / sizes[name], each.standard_error / sizes[name], each.steps)
         for name, each in found.items()
     }
     unsettled = [name for name, each in found.items() if each.last_change > TOLERANCE]
     notes = [f"eigenvalues still moved by more than {TOLERANCE:.0%} a step in {', '.join(unsettled)}"] * bool(unsettled)
+    images = max(each.images for each in found.values())
     return Side(losses, in_nats=False, images=images, scores=scores, notes=tuple(notes))
 
 

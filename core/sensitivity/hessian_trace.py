@@ -43,6 +43,7 @@ from core.sensitivity.curvature import (
     products,
     signs,
     weight_pieces,
+    work_of_own_products,
 )
 from core.sensitivity.metric import Metric, MetricCard, MetricRun, Subject
 from core.sensitivity.perturbation import activation_perturbations, channel_perturbations, weight_perturbations
@@ -50,7 +51,6 @@ from core.sensitivity.terms import ChannelLosses, ChannelTable, Score, Side, sca
 
 TOLERANCE = 0.1  # of the trace, in every layer
 PILOT_PROBES, FEWEST_PROBES, MOST_PROBES = 8, 12, 128
-FIRST_DERIVATIVE, OWN_PRODUCT = 0.4, 0.3  # time over that of a shared product, as on ResNet-20; clocks vary, work not
 MACS_PER_PROBE = 8e8  # forward; a product costs about eight times as much
 FEWEST_IMAGES, MOST_IMAGES = 8, 64  # per probe
 
@@ -219,7 +219,7 @@ class Probing:
     def better(self) -> ProbeKind:
         """The kind whose variance times work is less in most variables that had both."""
         both = [index for index, forms in enumerate(self.own.forms) if len(forms) >= PILOT_PROBES]
-        work = (FIRST_DERIVATIVE + OWN_PRODUCT * len(both)) / (FIRST_DERIVATIVE + 1.0)
+        work = work_of_own_products(len(both))  # not seconds: equal seeds shall give equal figures
         cheaper = [work * _variance(self.own, index) < _variance(self.shared, index) for index in both]
         return self.own if both and sum(cheaper) > len(both) / 2 else self.shared
 
