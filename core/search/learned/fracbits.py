@@ -33,7 +33,7 @@ class FracBitsSettings(TrainedSettings):
         description="kappa, for a cost of twice the budget; published: 1 for each of the 5.35 giga bit operations of "
         "the budget",
     )
-    width_rate: float = Field(default=0.05, gt=0, le=10, description="learning rate of the widths, in bits a step")
+    width_rate: float = Field(default=0.1, gt=0, le=10, description="learning rate of the widths, in bits a step")
 
 
 class FracBits:

@@ -58,10 +58,17 @@ class Mixture(nn.Module):
         if len(self._mixed) == 1:
             found: Tensor = self._mixed[0][0](x)
             return found
-        if len(self._mixed) >= RECOMPUTED_FROM and torch.is_grad_enabled():
-            mixed: Tensor = checkpoint(self._mix, x, *(share for _, share in self._mixed), use_reentrant=False)
+        shares = [share for _, share in self._mixed]
+        if len(shares) >= RECOMPUTED_FROM and torch.is_grad_enabled():
+            mixed: Tensor = checkpoint(
+                self._mix,
+                x,
+                *shares,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
             return mixed
-        return self._mix(x, *(share for _, share in self._mixed))
+        return self._mix(x, *shares)
 
     def _mix(self, x: Tensor, *shares: Tensor) -> Tensor:
         parts = [share * branch(x) for (branch, _), share in zip(self._mixed, shares, strict=True)]
