@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Query, UploadFile
@@ -20,7 +22,16 @@ from core.deploy.foreign.read import read_policy
 from core.errors import BitfrontError, InvalidSpecification
 from core.figures import FigureQuery, figure
 from core.graph.inventory import Inventory
+from core.hardware.cost_table import cost_table
+from core.hardware.targets import load_targets
 from core.jobs.specification import JobSpecification
+from core.policy import Policy
+from core.search.explained import Explanation
+from core.search.explanation import explain
+from core.search.prediction import predict
+from core.search.problem import SearchProblem
+from core.search.what_if import around, front_alone
+from core.search.whole_front import WholeFront
 from frontend.pages import pages_router
 from tests.frontend import made_up_job as made_up
 from tests.frontend.fake_targets import add_targets, kinds
@@ -84,7 +95,6 @@ CATALOGUE: Json = {
     "observers": [card("mse", "Least squared error"), card("min-max", "Minimum and maximum")],
     "synthetic_sources": [card("distilled", "Distilled images", summary="from batch norms", needs_batch_norm=True)],
     "sensitivity_metrics": [card("hessian-trace", "Hessian trace (HAWQ-V2)"), card("direct", "Direct loss increase")],
-    "strategies": [card("exact", "Exact (integer programme)")],
     "architectures": [card("resnet20", "CIFAR ResNet-20")],
     "hardware_kinds": kinds(),
     "job_schema": JobSpecification.model_json_schema(),
@@ -196,6 +206,9 @@ def make_app(empty: bool = False) -> FastAPI:
     app.get("/jobs/{job_id}/report")(report)
     app.get("/jobs/{job_id}/events")(lambda: Response(EVENTS, media_type="text/event-stream"))
     app.get("/jobs/{job_id}/figures/{name}.json")(drawn)
+    app.get("/candidates/{candidate_id}/explanation")(explained)
+    app.get("/candidates/{candidate_id}/budgets")(budgets)
+    app.post("/jobs/{job_id}/predictions")(predicted)
     app.get("/candidates/{candidate_id}/bundle")(lambda: Response(b"PK", media_type="application/zip"))
     app.post("/jobs")(refuse)
     app.post("/policies/convert")(convert)
@@ -208,6 +221,46 @@ def make_app(empty: bool = False) -> FastAPI:
 def drawn(job_id: str, name: str, query: Annotated[FigureQuery, Query()]) -> Response:
     text = figure(name, job(job_id), candidates(job_id), report(job_id), query).to_json()
     return Response(text, media_type="application/json", headers=PAGE_SECURITY)
+
+
+@cache
+def problem(job_id: str = SMALL) -> SearchProblem:
+    """A real search problem of the made-up network."""
+    found = report(job_id)
+    layers = found["sensitivity"]["layers"]
+    losses = {layer["name"]: {int(bits): loss for bits, loss in layer["weights"].items()} for layer in layers}
+    sensitivity = SimpleNamespace(weights=losses, activations=losses)
+    network = Inventory.model_validate(found["inventory"])
+    specification = JobSpecification.model_validate(made_up.specification())
+    known = load_targets()
+    tables = {name: cost_table(known[name], network.layers) for name in specification.targets}
+    return SearchProblem.build(network, sensitivity, tables, known, specification)
+
+
+def policy_of(candidate_id: str) -> Policy:
+    found = next(item for item in candidates(SMALL) if item["id"] == candidate_id)
+    return Policy.model_validate(found["policy"])
+
+
+def explained(candidate_id: str) -> Explanation:
+    return explain(problem(), policy_of(candidate_id))
+
+
+def budgets(candidate_id: str) -> Json:
+    return listed([told.model_dump(mode="json") for told in around(problem(), policy_of(candidate_id), None, front())])
+
+
+@cache
+def front() -> WholeFront | None:
+    return front_alone(problem())
+
+
+def predicted(job_id: str, body: Json) -> JSONResponse:
+    try:
+        told = predict(problem(job_id), Policy.model_validate(body["policy"]))
+    except BitfrontError as error:
+        return JSONResponse(error.as_problem(), error.status, media_type="application/problem+json")
+    return JSONResponse(told.model_dump(mode="json"))
 
 
 async def convert(file: UploadFile, model_id: Annotated[str, Form()]) -> JSONResponse:

@@ -9,10 +9,10 @@ import { trainingWords } from "./training.js";
 const KINDS = { "onnx-qdq": "ONNX", "onnx-integer": "Integer ONNX", packed: "Packed", "c-source": "C", qonnx: "QONNX", tensorrt: "TensorRT", aimet: "AIMET", "policy-json": "Policy JSON", "policy-csv": "Policy CSV", "policy-haq": "HAQ", "policy-hawq": "HAWQ", parity: "Parity", speed: "Speed" };
 const FLOAT_BYTES = 4;
 
-export function showCard(root, { picked, other, why, pinned, data, choices, measurements }) {
+export function showCard(root, { picked, other, why, pinned, data, choices, measurements, on }) {
   if (!picked) return fill(root, h("h2", {}, "The picked point"), h("p", { class: "muted" }, "Points appear here as soon as the search has found them."));
   if (other) return fill(root, difference(picked, other, data, choices));
-  return fill(root, single(picked, why, pinned, data, choices, measurements));
+  return fill(root, single(picked, why, pinned, data, choices, measurements, on));
 }
 
 function head(candidate, mark, choices, pinned) {
@@ -22,13 +22,13 @@ function head(candidate, mark, choices, pinned) {
     pinned ? h("button", { type: "button", class: "quiet small end", data: { key: `unpin-${candidate.id}` }, "aria-label": `Unpin ${candidate.name}`, onclick: () => choices.toggle(candidate.id) }, "Unpin") : null);
 }
 
-function single(candidate, why, pinned, data, choices, measurements) {
+function single(candidate, why, pinned, data, choices, measurements, on) {
   return [
     head(candidate, null, choices, pinned),
     pinned ? null : h("p", { class: "muted small" }, why),
     candidate.problem ? h("div", { class: "notice bad" }, h("strong", {}, candidate.problem.title), h("p", {}, candidate.problem.detail), h("p", {}, candidate.problem.hint)) : null,
     h("dl", { class: "big" }, accuracyRows(candidate, data), latencyRows(candidate, data, choices.target), sizeRows(candidate, data)),
-    substituteWords(candidate, choices.target), certificateWords(candidate), parityWords(candidate, quality(data)), speedWords(candidate), postTrainingWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate, data, choices.target),
+    substituteWords(candidate, choices.target), certificateWords(candidate, data), explainButtons(candidate, on), parityWords(candidate, quality(data)), speedWords(candidate), postTrainingWords(candidate), trainingWords(candidate), fileButtons(candidate, data), measurements.section(candidate, data, choices.target),
     h("p", { class: "muted small" }, pinned ? "Pick a second point to see the difference." : "Click a point, or its name in the table, to pin it."),
   ];
 }
@@ -72,11 +72,23 @@ function substituteWords(candidate, target) {
   return count ? h("p", { class: "small warn" }, `${count} ${count === 1 ? "layer runs" : "layers run"} at other widths on ${target}, and ${count === 1 ? "is" : "are"} costed so.`) : null;
 }
 
-function certificateWords(candidate) {
+// Whose objective was proved, how, and how far; or that nothing was.
+function certificateWords(candidate, data) {
   const found = candidate.certificate;
-  if (!found || !isNumber(found.gap)) return null;
-  const sure = found.gap <= 1e-9 ? "Proved optimal for the predicted loss at its budget" : `Within ${percent(found.gap)} of the best predicted loss`;
-  return h("p", { class: "small muted" }, `${sure}${found.rechecked ? ", re-checked in integers" : ""}.`);
+  if (candidate.origin !== "search") return null;
+  if (!found || !isNumber(found.gap)) return h("p", { class: "small muted" }, `Not proved: found by a heuristic${data.report?.search?.strategy ? ` (${data.report.search.strategy})` : ""}.`);
+  const of = found.of ?? "predicted loss";
+  const share = isNumber(found.objective) && found.objective > 0 ? ` (${digits((100 * found.gap) / found.objective, 2)} %)` : "";
+  const sure = found.gap <= 1e-9 ? `Proved optimal for the ${of} at its budget` : `Within ${digits(found.gap, 2)}${share} of the best ${of} at its budget`;
+  return h("p", { class: "small muted" }, `${sure}${PROOFS[found.proof] ? `, ${PROOFS[found.proof]}` : ""}${found.rechecked ? "; re-checked in integers" : ""}.`);
+}
+
+const PROOFS = { enumeration: "by looking at all that could be better", solver: "by the solver's bound", front: "by the bound of the whole front" };
+
+function explainButtons(candidate, on) {
+  if (!on || !candidate.policy) return null;
+  return h("div", { class: "files-row" }, h("button", { type: "button", class: "small", data: { key: "why" }, onclick: on.why }, "Why these bits"),
+    h("button", { type: "button", class: "small", data: { key: "edit" }, onclick: () => on.edit(candidate) }, "Edit bits"));
 }
 
 function fileButtons(candidate, data) {

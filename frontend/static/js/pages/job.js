@@ -7,7 +7,9 @@ import { guarded, showProblem as notice } from "../notices.js";
 import { Figure } from "../plots.js";
 import { Candidates } from "../job/candidates.js";
 import { showCard } from "../job/card.js";
+import { Editor } from "../job/editor.js";
 import { Log, showFiles, showProvenance } from "../job/evidence.js";
+import { Why } from "../job/explanation.js";
 import { Front } from "../job/front.js";
 import { ENDED, showHeader, showProblem, showTimeline } from "../job/header.js";
 import { Layers } from "../job/layers.js";
@@ -16,6 +18,7 @@ import { Measurements } from "../job/measurements.js";
 import { Metrics } from "../job/metrics.js";
 import { suggested, withId } from "../job/reading.js";
 import { Choices } from "../job/state.js";
+import { Strategies } from "../job/strategies.js";
 
 const id = document.body.dataset.id;
 const address = `/jobs/${encodeURIComponent(id)}`;
@@ -24,7 +27,14 @@ const data = { job: null, candidates: [], report: null, artifacts: [], version: 
 let panels = null;
 let shownOnce = false;
 
-const build = () => ({ front: new Front(choices), layers: new Layers(choices), candidates: new Candidates(choices), curves: new Figure("curves", "curves"), metrics: new Metrics(address), log: new Log(), measurements: new Measurements(() => loadResults().catch(notice)) });
+const build = () => ({ ...explained(), strategies: new Strategies(address), front: new Front(choices), layers: new Layers(choices), candidates: new Candidates(choices), curves: new Figure("curves", "curves"), metrics: new Metrics(address), log: new Log(), measurements: new Measurements(() => loadResults().catch(notice)) });
+
+// The editor reads the ties and pins that the explanation tells.
+function explained() {
+  const why = new Why(choices);
+  const editor = new Editor(choices, address, (candidate) => why.explanation(candidate));
+  return { why, editor, onCard: { why: () => why.open(), edit: (candidate) => editor.open(candidate, data).catch(notice) } };
+}
 
 function shown() {
   const suggestion = suggested(data.candidates, data.report, choices.target);
@@ -49,11 +59,13 @@ function showEmptiness() {
 function showResults() {
   const view = shown();
   showEmptiness();
-  showCard(byId("card"), { ...view, data, choices, measurements: panels.measurements });
+  showCard(byId("card"), { ...view, data, choices, measurements: panels.measurements, on: panels.onCard });
   panels.front.show(data.job, data, view.picked);
   panels.layers.show(data.job, view.picked, view.other, data);
   panels.candidates.show(data, view.picked);
   panels.metrics.show(data);
+  panels.strategies.show(data);
+  panels.why.show(view.picked, data);
   showImages(byId("images"), data);
   showProvenance(data.job, data.report);
   showFiles(data);
@@ -72,8 +84,8 @@ function preview() {
   const view = shown();
   const hovered = choices.pins.includes(choices.hover) ? null : withId(data.candidates, choices.hover);
   panels.layers.show(data.job, hovered ?? view.picked, hovered ? null : view.other, data);
-  if (hovered && !choices.pins.length) showCard(byId("card"), { picked: hovered, other: null, why: "Hovered: click to pin it.", pinned: false, data, choices, measurements: panels.measurements });
-  else showCard(byId("card"), { ...view, data, choices, measurements: panels.measurements });
+  if (hovered && !choices.pins.length) showCard(byId("card"), { picked: hovered, other: null, why: "Hovered: click to pin it.", pinned: false, data, choices, measurements: panels.measurements, on: panels.onCard });
+  else showCard(byId("card"), { ...view, data, choices, measurements: panels.measurements, on: panels.onCard });
 }
 
 async function loadJob() {
