@@ -40,7 +40,7 @@ BUDGET = {"metric": "latency", "target": TARGET, "relative_to": "uniform-8", "at
 SEEDS = range(5)
 PAIRED = {"haq": (600, 0.6), "autoq": (600, 0.6), "nsga2": (5000, 0.9)}  # evaluations, share of the gap to close
 WARM_UP, LAST = 20, 50  # episodes
-FRONT_POINTS, FRONT_EVALUATIONS = 6, 1500
+FRONT_POINTS, FRONT_EVALUATIONS = 6, 1000
 FRONT_OF = ("exact", "uniform", "random", "nsga2", "haq", "autoq")
 
 

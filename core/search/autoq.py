@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.hardware.kind import FloatArray, IntArray
-from core.search.agents.haq_environment import FEATURES, PREVIOUS, SELECTOR, Decision, HaqEnvironment, bits_of
+from core.search.agents.haq_environment import FEATURES, PREVIOUS, SELECTOR, Decision, HaqEnvironment
 from core.search.agents.noise import truncated_normal
 from core.search.agents.reward import Reward
 from core.search.archive import Archive, shares
@@ -226,7 +226,7 @@ class _Episodes:
             states[-1][[PREVIOUS, SELECTOR]] = so_far, goal
             around = goal if random else low.act(states[-1])
             actions.append(truncated_normal(around, sigma, self.generator))
-            total += int(bits_of(actions[-1], decision.least, decision.most))
+            total += decision.named(actions[-1])
         return states, actions, total / count
 
     def _ask(self, values: IntArray) -> tuple[float, IntArray]:

@@ -12,7 +12,7 @@ from core.errors import InvalidSpecification
 from core.hardware.cost_table import cost_table
 from core.hardware.targets import load_targets
 from core.policy import LayerBits, Policy
-from core.search.agents.haq_environment import HaqEnvironment, action_of, bits_of
+from core.search.agents.haq_environment import Decision, HaqEnvironment, action_of, bits_of
 from core.search.agents.noise import truncated_normal
 from core.search.agents.reward import Reward
 from core.search.budgets import greatest_cost, least_cost
@@ -49,7 +49,15 @@ def test_actions_name_widths_as_published(action: float, least: int, most: int, 
 
 @given(action=st.floats(0, 1), least=st.integers(1, 8), more=st.integers(0, 7))
 def test_no_action_leaves_the_range(action: float, least: int, more: int) -> None:
-    assert least <= bits_of(action, least, least + more) <= least + more
+    bits = bits_of(action, least, least + more)
+    assert least <= bits <= least + more
+    assert Decision(0, np.arange(least, least + more + 1), least, least + more).named(action) == bits
+
+
+def test_of_widths_that_may_be_taken_the_nearest_is() -> None:
+    decision = Decision(0, np.array([2, 4, 8]), 2, 8)
+    actions = [float(action_of(width, 2, 8)) for width in range(2, 9)]
+    assert [int(decision.bits[decision.value(action)]) for action in actions] == [2, 2, 4, 4, 4, 8, 8]
 
 
 @given(least=st.integers(1, 8), more=st.integers(0, 7))

@@ -10,6 +10,7 @@ the range may be taken, the nearest is that may.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +54,18 @@ class Decision:
     least: int
     most: int
 
+    def named(self, action: float) -> int:
+        """What `bits_of` gives, for one action: an episode names hundreds."""
+        return min(self.most, max(self.least, round((self.most - self.least + 1) * action + self.least - 0.5)))
+
     def value(self, action: float) -> int:
         """The value of the gene that an action names: of the nearest width, the narrower of two."""
-        return int(np.abs(self.bits - bits_of(action, self.least, self.most)).argmin())
+        return self.nearest[self.named(action) - self.least]
+
+    @cached_property
+    def nearest(self) -> tuple[int, ...]:
+        """By the width that is named, from the least on."""
+        return tuple(int(np.abs(self.bits - width).argmin()) for width in range(self.least, self.most + 1))
 
 
 class HaqEnvironment:
