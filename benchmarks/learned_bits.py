@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,7 +48,7 @@ from core.tasks.classification import evaluate
 from core.training.fine_tune import fine_tune
 
 TARGET, BUDGETS, TUNED = "bismo-cloud", (3, 4), 3
-SETTINGS: dict[str, int] = {"epochs": 3, "images": 4096}
+SETTINGS: dict[str, int] = {"epochs": 2, "images": 2048}
 TUNING = TrainingChoice(epochs=1)
 NAMES = ("learned-bits", "fracbits", "dnas")
 RESULT = Path(__file__).resolve().parents[1] / "docs" / "results" / "learned_bits.md"
@@ -61,7 +62,6 @@ class Found:
     policy: Policy
     used: float
     seconds: float
-    note: str
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Study:
         result = STRATEGIES[name].search(problem, run)
         [point] = result.points
         latency = problem.evaluate(self.uniform(bits))["costs"][TARGET]["latency_s"]
-        return Found(point.policy, point.axis_cost / latency, time.process_time() - started, result.notes[0])
+        return Found(point.policy, point.axis_cost / latency, time.process_time() - started)
 
     def network(self, policy: Policy) -> nn.Module:
         """After calibration."""
@@ -160,16 +160,15 @@ class Row:
         least, most = min(self.used), max(self.used)
         title = f"{self.name} at uniform-{self.bits}'s latency"
         near = least >= 0.98 and most <= 1.0
-        better = self.mean_gain > 0
-        return [
-            Figure(f"{title}: cost over budget", f"{least:.1%} to {most:.1%}", "98 % to 100 %", near),
-            Figure(f"{title}: gain over it", f"{self.gain} points", "> 0", better or self.bits != TUNED),
-        ]
+        asked = self.bits == TUNED  # at 4 bits there is next to nothing to win
+        better = Figure(
+            f"{title}: gain", f"{self.gain} points", "> 0" if asked else "-", self.mean_gain > 0 or not asked
+        )
+        return [Figure(f"{title}: cost over budget", f"{least:.1%} to {most:.1%}", "98 % to 100 %", near), better]
 
 
-def measure(study: Study, seeds: int) -> list[Row]:
+def measure(study: Study, seeds: int) -> Iterator[Row]:
     """All strategies at all budgets."""
-    rows = []
     for bits in BUDGETS:
         uniform = study.right(study.network(study.uniform(bits)))
 
@@ -186,22 +185,18 @@ def measure(study: Study, seeds: int) -> list[Row]:
                 learned = study.tuned(found[0].policy)
                 both = paired_difference(learned[None], uniform_tuned()[None])
                 tuned = f"{learned.mean():.1%} against {uniform_tuned().mean():.1%}: {both.text}"
-            rows.append(
-                Row(
-                    name=name,
-                    bits=bits,
-                    used=tuple(each.used for each in found),
-                    accuracy=float(right.mean()),
-                    uniform=float(uniform.mean()),
-                    gain=gain.text,
-                    mean_gain=gain.mean,
-                    seconds=float(np.mean([each.seconds for each in found])),
-                    tuned=tuned,
-                    example=widths(found[0].policy),
-                )
+            yield Row(
+                name=name,
+                bits=bits,
+                used=tuple(each.used for each in found),
+                accuracy=float(right.mean()),
+                uniform=float(uniform.mean()),
+                gain=gain.text,
+                mean_gain=gain.mean,
+                seconds=float(np.mean([each.seconds for each in found])),
+                tuned=tuned,
+                example=widths(found[0].policy),
             )
-            print(rows[-1], found[0].note, file=sys.stderr, flush=True)
-    return rows
 
 
 def document(rows: list[Row], exact: float, seeds: int) -> str:
@@ -240,9 +235,13 @@ def main() -> int:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     study = open_study(cifar.folder(parser, asked.data))
-    rows = measure(study, asked.seeds)
-    if asked.write:
-        RESULT.write_text(document(rows, float(study.right(study.loaded.module).mean()), asked.seeds), encoding="utf-8")
+    exact = float(study.right(study.loaded.module).mean())
+    rows: list[Row] = []
+    for row in measure(study, asked.seeds):
+        rows.append(row)
+        print(row, file=sys.stderr, flush=True)
+        if asked.write:
+            RESULT.write_text(document(rows, exact, asked.seeds), encoding="utf-8")
     figures = [figure for row in rows for figure in row.figures()]
     return show("Learned widths on ResNet-20, at uniform policies' latencies", figures)
 

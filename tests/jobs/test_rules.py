@@ -104,6 +104,14 @@ def test_a_job_within_the_methods_means_is_accepted() -> None:
     assert refused({"quantizer": {"method": "able"}}) == {}
 
 
+def test_a_search_that_trains_has_no_widths_for_groups_of_channels() -> None:
+    body = {"bits": {"kernel_groups": 4}, "sensitivity": {"metric": "hessian-trace", "per_channel": True}}
+    faults = refused({**body, "quantizer": {"method": "able"}, "search": {"strategy": "fracbits"}})
+    assert list(faults) == ["bits.kernel_groups"]
+    assert "one width for each layer" in faults["bits.kernel_groups"]
+    assert refused({**body, "quantizer": {"method": "able"}}) == {}
+
+
 def test_all_faults_are_told_at_once_with_the_method_that_can() -> None:
     faults = refused(
         {

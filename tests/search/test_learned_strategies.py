@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,29 @@ def test_pins_and_further_constraints_hold_on_any_axis(name: str) -> None:
     assert point.policy.layers[first].weights == 3
     assert point.policy.layers[second].activations == 5
     assert problem.programme.holds(choice_of(point.policy, problem.layers, problem.axes), problem.limits)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_tied_layers_learn_one_width(name: str) -> None:
+    problem = problem_of(learned_network(), ties=[["first", "classifier"]])
+    for point in search(name, problem).points:
+        assert point.policy.layers["first"] == point.policy.layers["classifier"]
+    result = search(name, problem)
+    assert 0.98 <= float(result.notes[1].split("the policy has ")[1].split("%")[0]) / 100 <= 1
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_where_only_equal_widths_are_allowed_the_policy_has_them(name: str) -> None:
+    problem = problem_of(learned_network(), bits={"same": True})
+    for point in search(name, problem).points:
+        assert all(each.weights == each.activations for each in point.policy.layers.values())
+
+
+def test_widths_of_channels_are_not_learned_and_that_is_said() -> None:
+    problem = problem_of(learned_network())
+    kernels = replace(problem, kernels=((0, 1), *problem.kernels[1:]))
+    with pytest.raises(InvalidSpecification, match="one width for each layer"):
+        search("fracbits", kernels)
 
 
 @pytest.mark.parametrize("name", TRAINING)

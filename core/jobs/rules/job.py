@@ -89,6 +89,8 @@ def _chosen_from_catalogue(specification: JobSpecification, around: Circumstance
     if strategy is not None:
         settings = specification.search.settings
         yield from settings_faults(settings, strategy["settings_schema"], strategy["title"], "search")
+        if strategy.get("trains", False) and specification.bits.kernel_groups > 1:
+            yield Fault("bits.kernel_groups", f"{strategy['title']} learns one width for each layer")
 
 
 def _metrics(specification: JobSpecification, cards: Mapping[str, Mapping[str, Any]]) -> Iterator[Fault]:

@@ -1,6 +1,6 @@
 """The costs of a policy that is not decided yet, differentiable in the shares of the widths.
 
-    cost = sum_l sum_w sum_a p[l, w] q[g(l), a] C[l, w, a]
+    cost = sum_u sum_w sum_a p[u, w] q[g(u), a] C[u, w, a]
 
 C is the table of the target (or bits, or bit operations): whatever shape its costs have, steps and thresholds included,
 the expectation is linear in each share. With the shares of `interpolation.py` it is the cost between the four
@@ -19,20 +19,20 @@ from core.search.programme import Limit
 
 
 class ExpectedCost(nn.Module):
-    """K limits over L layers, whose activations are in G groups. Costs are told as shares of the limits' bounds."""
+    """K limits over U units of layers, whose activations are in G groups. Costs are shares of the bounds."""
 
     costs: Tensor
     group: Tensor
 
-    def __init__(self, limits: Sequence[Limit], groups: Sequence[Sequence[int]], layers: int) -> None:
+    def __init__(self, limits: Sequence[Limit], groups: Sequence[Sequence[int]], units: int) -> None:
         super().__init__()
         relative = np.stack([limit.costs / max(limit.bound, 1) for limit in limits])
-        group = np.zeros(layers, dtype=np.int64)
+        group = np.zeros(units, dtype=np.int64)
         for position, members in enumerate(groups):
             group[list(members)] = position
         self.register_buffer("costs", torch.tensor(relative, dtype=torch.float32))
         self.register_buffer("group", torch.tensor(group))
 
     def forward(self, weights: Tensor, activations: Tensor) -> Tensor:
-        """[K] of the shares [L, W] and [G, A]."""
-        return torch.einsum("klwa,lw,la->k", self.costs, weights, activations[self.group])
+        """[K] of the shares [U, W] and [G, A]."""
+        return torch.einsum("kuwa,uw,ua->k", self.costs, weights, activations[self.group])

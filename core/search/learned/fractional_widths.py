@@ -18,7 +18,7 @@ PUBLISHED_START = 4.5
 
 
 class FractionalWidths(LearnedWidths):
-    """`weight_bits` [L] and `activation_bits` [G]."""
+    """`weight_bits` [U] and `activation_bits` [G]."""
 
     def __init__(
         self, network: TrainableNetwork, problem: SearchProblem, budget: int, settings: FracBitsSettings

@@ -24,7 +24,7 @@ TIME_LIMIT_S = 20.0
 
 @dataclass(frozen=True)
 class Wishes:
-    """What training thinks of each width, less is better: `weights` [L, W], `activations` [G, A], finite."""
+    """What training thinks of each width, less is better: `weights` [U, W], `activations` [G, A], finite."""
 
     weights: FloatArray
     activations: FloatArray

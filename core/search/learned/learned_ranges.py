@@ -134,13 +134,14 @@ class LearnedRanges(LearnedWidths):
         )
         self.module = widest_network(network, problem, uniform)
         w, a = starting_bits(spaces, settings.start, PUBLISHED_START)
-        self.of_layer: dict[int, LearnedGrid] = {}
-        for index in torch.nonzero(self.weights.chooses)[:, 0].tolist():
-            layer = layer_of(self.module, problem.layers[index].name)
-            weight = layer.layer.get_parameter("weight").detach()
-            quantizer = LearnedWeights(weight, _up(w[index]), _range(self.weights, index))
-            layer.weight_quantizer = quantizer
-            self.of_layer[index] = quantizer.learned
+        self.of_unit: dict[int, list[LearnedGrid]] = {}
+        for unit in torch.nonzero(self.weights.chooses)[:, 0].tolist():
+            for position in problem.units[unit]:
+                layer = layer_of(self.module, problem.layers[position].name)
+                weight = layer.layer.get_parameter("weight").detach()
+                quantizer = LearnedWeights(weight, _up(w[unit]), _range(self.weights, unit))
+                layer.weight_quantizer = quantizer
+                self.of_unit.setdefault(unit, []).append(quantizer.learned)
         self.of_group: dict[int, list[LearnedGrid]] = {}
         for group, site in tensors(network, problem):
             if self.activations.chooses[group]:
@@ -170,7 +171,7 @@ class LearnedRanges(LearnedWidths):
 
     def before_step(self) -> None:
         """Clip the gradients of steps and ranges, the penalty's part included."""
-        for grid in [*self.of_layer.values(), *(grid for grids in self.of_group.values() for grid in grids)]:
+        for grid in (grid for grids in (*self.of_unit.values(), *self.of_group.values()) for grid in grids):
             grid.clip_gradients()
 
     def wishes(self) -> Wishes:
@@ -180,14 +181,17 @@ class LearnedRanges(LearnedWidths):
         return Wishes(squared_distances(w + UP, self.axes[0]), squared_distances(a + UP, self.axes[1]))
 
     def _bits(self) -> tuple[Tensor, Tensor]:
-        """[L] and [G], not yet rounded up; of several tensors in a group the widest, and the only width where there is
-        one."""
-        w = [self.of_layer[i].bits() if i in self.of_layer else low for i, low in enumerate(self.weights.lowest)]
-        a = [
-            torch.stack([grid.bits() for grid in self.of_group[i]]).max() if i in self.of_group else low
-            for i, low in enumerate(self.activations.lowest)
-        ]
-        return torch.stack(w), torch.stack(a)
+        """[U] and [G], not yet rounded up."""
+        return _inferred(self.of_unit, self.weights), _inferred(self.of_group, self.activations)
+
+
+def _inferred(grids: dict[int, list[LearnedGrid]], rows: Interpolation) -> Tensor:
+    """[N]: of several grids that are tied the widest; the only width where there is one."""
+    bits = [
+        torch.stack([grid.bits() for grid in grids[row]]).max() if row in grids else only
+        for row, only in enumerate(rows.lowest)
+    ]
+    return torch.stack(bits)
 
 
 def _up(bits: Tensor) -> int:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from core.calibration.calibration import Calibration
 from core.calibration.quantize import device_of, quantize, weight_quantizer
+from core.graph.inventory import Layer
 from core.graph.placement import ActivationSite, place
 from core.graph.quantized_layers import QuantizedLayer
 from core.jobs.specification import QuantizerChoice
@@ -32,7 +33,10 @@ RECOMPUTED_FROM = 3  # branches: keeping what each of them needs for its gradien
 
 @dataclass(frozen=True)
 class Shares:
-    """[L, W] and [G, A], rows sum to 1; the masks say which widths are computed, besides those whose share is 0."""
+    """[U, W] of units of layers and [G, A] of groups of units, rows sum to 1.
+
+    The masks say which widths are computed, though the share of one may be 0.
+    """
 
     weights: Tensor
     activations: Tensor
@@ -83,30 +87,25 @@ class MixedNetwork(nn.Module):
         self.module = widest_network(network, problem, network.quantizer)
         method = chosen_method(network.quantizer)
         allowed = problem.programme.allowed
-        self._weights: list[Mixture] = []
-        for index, layer in enumerate(problem.layers):
-            exact = network.loaded.module.get_submodule(layer.name).get_parameter("weight").detach()
-            branches = {}
-            for position in np.flatnonzero(allowed[index].any(axis=1)).tolist():
-                bits, granularity = problem.axes[0][position], network.quantizer.granularity
-                branch = weight_quantizer(method, layer, bits, granularity, normalised=layer.batch_norm is not None)
-                branch = branch.to(exact.device)
-                if isinstance(branch, WeightQuantizer):
-                    branch.initialise(exact)
-                branches[position] = branch
-            self._weights.append(Mixture(branches))
-            layer_of(self.module, layer.name).weight_quantizer = self._weights[-1]
+        self._weights: list[tuple[int, Mixture]] = []
+        for row, unit in enumerate(problem.units):
+            widths = np.flatnonzero(allowed[row].any(axis=1)).tolist()
+            for layer in (problem.layers[position] for position in unit):
+                exact = network.loaded.module.get_submodule(layer.name).get_parameter("weight").detach()
+                made = {each: _weight(network.quantizer, layer, problem.axes[0][each], exact) for each in widths}
+                self._weights.append((row, Mixture(made)))
+                layer_of(self.module, layer.name).weight_quantizer = self._weights[-1][1]
         self._activations: list[tuple[int, Mixture]] = []
         for group, site in tensors(network, problem):
             widths = np.flatnonzero(allowed[problem.programme.groups[group][0]].any(axis=0)).tolist()
-            made = {each: _activation(method, site, problem.axes[1][each], network.calibration) for each in widths}
-            self._activations.append((group, Mixture(made).to(device_of(network.loaded.module))))
+            read = {each: _activation(method, site, problem.axes[1][each], network.calibration) for each in widths}
+            self._activations.append((group, Mixture(read).to(device_of(network.loaded.module))))
             replace_module(self.module, site.module_name, self._activations[-1][1])
 
     def take(self, shares: Shares) -> None:
         """What the next forward passes mix."""
-        for mixture, share, open_ in zip(self._weights, shares.weights, shares.open_weights, strict=True):
-            mixture.take(share, open_)
+        for row, mixture in self._weights:
+            mixture.take(shares.weights[row], shares.open_weights[row])
         for group, mixture in self._activations:
             mixture.take(shares.activations[group], shares.open_activations[group])
 
@@ -125,7 +124,12 @@ def widest_network(network: TrainableNetwork, problem: SearchProblem, choice: Qu
 def tensors(network: TrainableNetwork, problem: SearchProblem) -> list[tuple[int, ActivationSite]]:
     """The tensors that layers read, and the group of each: one group may hold several."""
     position = {layer.name: index for index, layer in enumerate(problem.layers)}
-    group_of = {member: group for group, members in enumerate(problem.programme.groups) for member in members}
+    group_of = {
+        layer: group
+        for group, members in enumerate(problem.programme.groups)
+        for unit in members
+        for layer in problem.units[unit]
+    }
     sites = [site for site in place(network.loaded.module).activation_sites if site.role == "layer"]
     return [(group_of[position[site.readers[0]]], site) for site in sites]
 
@@ -136,6 +140,14 @@ def layer_of(module: fx.GraphModule, name: str) -> QuantizedLayer:
     if not isinstance(layer, QuantizedLayer):
         raise TypeError(f"{name} is no quantized layer")
     return layer
+
+
+def _weight(choice: QuantizerChoice, layer: Layer, bits: int, exact: Tensor) -> nn.Module:
+    method, normalised = chosen_method(choice), layer.batch_norm is not None
+    quantizer = weight_quantizer(method, layer, bits, choice.granularity, normalised=normalised).to(exact.device)
+    if isinstance(quantizer, WeightQuantizer):
+        quantizer.initialise(exact)
+    return quantizer
 
 
 def _activation(method: Method, site: ActivationSite, bits: int, calibration: Calibration) -> nn.Module:

@@ -43,6 +43,11 @@ def search_by_training(
         raise InvalidSpecification(
             f"the strategy {name!r} trains, and was given no network", hint="run it in a job with a model and images"
         )
+    if any(channels is not None for channels in problem.kernels):
+        raise InvalidSpecification(
+            f"the strategy {name!r} learns one width for each layer, not for groups of its channels",
+            hint="set bits.kernel_groups to 1, or choose another strategy",
+        )
     search = _Trainings(problem, run, run.network, name, _settings(settings_type, run), make)
     within = budgets(problem)
     found: dict[tuple[int, ...], tuple[Choice, int]] = {}
@@ -116,7 +121,7 @@ class _Trainings:
             "quantizer": self.network.quantizer.model_dump(mode="json"),
             "seed": self.run.seed,
             "limits": [[limit.name, limit.bound] for limit in self.problem.limits_within(budget)],
-            "layers": [layer.name for layer in self.problem.layers],
+            "layers": [[self.problem.layers[position].name for position in unit] for unit in self.problem.units],
             "widths": [list(axis) for axis in self.problem.axes],
         }
 

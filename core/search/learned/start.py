@@ -36,7 +36,7 @@ class Spaces:
         )
 
     def equal(self, bits: float) -> tuple[Tensor, Tensor]:
-        """[L] and [G]: this width, or the nearest that a row has."""
+        """[U] and [G]: this width, or the nearest that a row has."""
         return tuple(  # type: ignore[return-value]
             torch.full_like(each.lowest, bits).clamp(each.lowest, each.highest)
             for each in (self.weights, self.activations)
@@ -45,7 +45,7 @@ class Spaces:
 
 @torch.no_grad()
 def starting_bits(spaces: Spaces, start: Start, published: float) -> tuple[Tensor, Tensor]:
-    """[L] and [G], float32. At the budget: the equal width, mostly a fraction, whose cost is the budget's."""
+    """[U] and [G], float32. At the budget: the equal width, mostly a fraction, whose cost is the budget's."""
     if start == "published":
         return spaces.equal(published)
     low = float(min(spaces.weights.lowest.min(), spaces.activations.lowest.min()))
