@@ -7,7 +7,7 @@ const HOLDS = { "network-weights": "all weights of a network", "layer-weights": 
 
 // Units stand at the end of a figure's name.
 const UNITS = [
-  ["_j_per_bit", "J/bit"], ["_j_per_byte", "J/byte"], ["_j_per_mac", "J/MAC"], ["_bits_per_cycle", "bits/cycle"], ["_bytes_per_cycle", "bytes/cycle"], ["_bytes_per_s", "bytes/s"],
+  ["_j_per_cycle", "J/cycle"], ["_j_per_bit", "J/bit"], ["_j_per_byte", "J/byte"], ["_j_per_mac", "J/MAC"], ["_bits_per_cycle", "bits/cycle"], ["_bytes_per_cycle", "bytes/cycle"], ["_bytes_per_s", "bytes/s"],
   ["_bits_per_s", "bits/s"], ["_macs_per_s", "MAC/s"], ["_macs_per_cycle", "MAC/cycle"], ["_per_s", "1/s"], ["_hz", "Hz"], ["_cycles", "cycles"], ["_bytes", "bytes"],
   ["_bits", "bits"], ["_rows", "rows"], ["_units", "units"], ["_channels", "channels"], ["_j", "J"], ["_w", "W"], ["_s", "s"], ["_v", "V"],
 ];
