@@ -8,8 +8,8 @@ export const CATALOGUED = { "quantizer.method": "methods", "calibration.observer
 // Widths that one passes from many to few.
 const FALLING = new Set(["training.progressive_bits"]);
 
-// A setting that is left to the method is left out.
-const SETTINGS = "quantizer.settings.";
+// A setting that is left to the method, or to the strategy, is left out.
+const SETTINGS = ["quantizer.settings.", "search.settings."];
 
 // Words for values that the schema can only spell.
 const WORDS = { "first_last.8/8": "8 bits", "first_last.float": "float", "first_last.searched": "searched like the others" };
@@ -42,7 +42,7 @@ export class Fields {
 
   control(path, schema, id) {
     const value = read(this.values, path) ?? (schema.nullable ? undefined : schema.default);
-    const put = (next) => { write(this.values, path, path.startsWith(SETTINGS) ? next ?? undefined : next); this.clear(path); this.onChange(path); };
+    const put = (next) => { write(this.values, path, SETTINGS.some((one) => path.startsWith(one)) ? next ?? undefined : next); this.clear(path); this.onChange(path); };
     if (path in CATALOGUED) return select(this.context.catalogue[CATALOGUED[path]].map((card) => [card.id, card.title ?? card.id]), value, put);
     if (schema.enum) return select(schema.enum.map((one) => [one, WORDS[`${path.split(".").at(-1)}.${one}`] ?? String(one)]), value, put);
     if (schema.type === "boolean") return h("input", { type: "checkbox", checked: value, onchange: (event) => put(event.target.checked) });

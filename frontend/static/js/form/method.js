@@ -61,11 +61,12 @@ function about(card) {
     methodFacts(card));
 }
 
-function settingFields(fields, card) {
+// What a card lets one set, as fields under `path`.
+export function settingFields(fields, card, path = "quantizer.settings") {
   const schema = new Schema(card?.settings_schema ?? {});
   const names = Object.keys(schema.root.properties ?? {});
   if (!names.length) return null;
-  const each = names.map((name) => fields.field(`quantizer.settings.${name}`, { schema: { ...schema.part(schema.root.properties[name]), nullable: schema.nullable(schema.root.properties[name]), placeholder: "automatic" } }));
+  const each = names.map((name) => fields.field(`${path}.${name}`, { schema: { ...schema.part(schema.root.properties[name]), nullable: schema.nullable(schema.root.properties[name]), placeholder: "automatic" } }));
   return h("fieldset", { class: "wide settings" }, h("legend", {}, `Settings of ${card.title}`), h("div", { class: "fields" }, each));
 }
 

@@ -1,9 +1,17 @@
 // Own policies: as text, or read by the server from a file of this or another tool.
 import { upload } from "../api.js";
 import { fill, freshId, h } from "../dom.js";
+import { OWN_POLICY } from "../job/editor.js";
 import { problemNotice } from "../notices.js";
 
 const KINDS = { own: "policy.json", haq: "HAQ's policy", hawq: "HAWQ's bit_config", aimet: "AIMET's encodings", tensorrt: "tensorrt.json" };
+
+// A policy that was edited on a job's page, once.
+export function editedPolicy() {
+  const text = sessionStorage.getItem(OWN_POLICY);
+  sessionStorage.removeItem(OWN_POLICY);
+  return text ? [JSON.parse(text)] : [];
+}
 
 export class OwnPolicies {
   constructor(values, changed) {

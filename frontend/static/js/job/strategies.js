@@ -21,7 +21,7 @@ export class Strategies {
     this.hypervolumes = new Figure("hypervolumes", "hypervolumes");
     this.table = new Table(byId("strategies-table"), COLUMNS, { caption: "Strategies with hypervolume, evaluations and seconds", sort: { index: 1, down: true } });
     fill(byId("strategies-controls"), this.front.downloads(), this.hypervolumes.downloads(),
-      h("button", { type: "button", class: "quiet small", "aria-label": "strategies as a table (CSV)", onclick: () => this.table.save("bitfront-strategies.csv") }, "Table CSV"));
+      h("button", { type: "button", class: "quiet small", "aria-label": "table of strategies (CSV)", onclick: () => this.table.save("bitfront-strategies.csv") }, "Table CSV"));
     this.course = new Figure("search-course", "course of the search");
     fill(byId("search-course-controls"), this.course.downloads());
   }

@@ -8,12 +8,14 @@ import { Fields } from "../form/fields.js";
 import { constraintRows, pinRows, targetChoices } from "../form/lists.js";
 import { cardOf, fitToMethod, methodFields } from "../form/method.js";
 import { Pick } from "../form/pick.js";
-import { OwnPolicies } from "../form/policies.js";
+import { editedPolicy, OwnPolicies } from "../form/policies.js";
 import { postTrainingFields } from "../form/post_training.js";
 import { PRESETS } from "../form/presets.js";
 import { Schema, write } from "../form/schema.js";
 import { sensitivityFields } from "../form/sensitivity.js";
+import { applyProgramme, fitToStrategy, programmes, sameField, strategyFields } from "../form/strategy.js";
 import { syntheticFields, syntheticProblem } from "../form/synthetic.js";
+import { tieRows } from "../form/ties.js";
 import { trainingFields } from "../form/training.js";
 import { guarded, problemNotice } from "../notices.js";
 import { DATASET, MODEL } from "../uploads.js";
@@ -38,6 +40,7 @@ function startValues(schema, data) {
   const values = { ...schema.initial(), ...structuredClone(data.source?.specification ?? {}) };
   values.quantizer = { ...schema.initial(schema.at("quantizer")), ...values.quantizer };
   values.quantizer.settings ??= {};
+  if (query.get("policy") === "edited") values.policies = [...(values.policies ?? []), ...editedPolicy()];
   if (query.get("model")) values.model_id = query.get("model");
   if (query.get("metric")) {
     const limit = { metric: query.get("metric"), at_most: Number(query.get("at_most")), target: query.get("target") ?? undefined, unit: query.get("unit") ?? undefined, relative_to: query.get("relative_to") ?? undefined };
@@ -64,12 +67,12 @@ class NewJob {
 
   draw() {
     const folds = [...form.querySelectorAll("details[data-group]")];
-    const opened = new Set(folds.length ? folds.filter((one) => one.open).map((one) => one.dataset.group) : ["Quantizer"]);
+    const opened = new Set(folds.length ? folds.filter((one) => one.open).map((one) => one.dataset.group) : ["Quantizer", ...(query.get("policy") ? ["Own policies"] : [])]);
     const changed = (path) => this.changed(path);
     const fields = new Fields(this.schema, this.values, { catalogue: this.data.catalogue }, changed);
     this.fields = fields;
     const group = (title, note, ...content) => h("details", { class: "panel", data: { group: title }, open: opened.has(title) }, h("summary", {}, h("strong", {}, title), ` · ${note}`), h("div", { class: "fields" }, content));
-    this.pinPlace = h("div");
+    [this.pinPlace, this.tiePlace] = [h("div"), h("div")];
     const own = new OwnPolicies(this.values, changed);
     fill(byId("form-main"),
       this.panel("What", h("div", { class: "fields two" }, this.place("model_id", this.model.root), this.place("dataset_id", this.dataset.root), this.imagesPlace = h("div", { class: "wide" }))),
@@ -82,7 +85,8 @@ class NewJob {
       group("Without training", "rounding, bias correction, equalization, or the best of a list", postTrainingFields(fields, this.values, opened)),
       group("Training", "the recipe: epochs, learning rate, schedule, distillation", this.trainingToggle(), this.values.training ? trainingFields(fields, opened) : null),
       group("Calibration and sensitivity", "observer, samples, metric, budget", ["calibration.observer", "calibration.samples"].map((path) => fields.field(path, { label: LABELS[path] })), sensitivityFields(fields, this.values, this.data.catalogue, changed)),
-      group("Search strategy and seed", "how policies are found", fields.field("search.strategy"), fields.field("seed")),
+      group("Search strategy and seed", "how policies are found, by which paper's programme, and beside which others", programmes(this.values, this.data.catalogue, this.programme, (preset) => this.follow(preset)), strategyFields(fields, this.values, this.data.catalogue, changed), sameField(fields), fields.field("bits.kernel_groups", { label: "Groups of channels" })),
+      group("Ties", "layers that share their widths", fields.field("ties", { label: "Layers that share widths", wide: true, why: "Tied layers are searched as one: they get the same bits of weights and of activations.", element: this.tiePlace })),
       group("Pinned layers", "bits fixed by hand", fields.field("pins", { label: "Layers", wide: true, why: "What is not pinned is searched.", element: this.pinPlace })),
       group("Own policies", "evaluated beside the front", own.file, fields.field("policies", { wide: true, why: "JSON: one policy or a list, as downloaded from a point.", element: own.text })));
     this.drawPins();
@@ -122,6 +126,13 @@ class NewJob {
     this.draw();
   }
 
+  // A paper's programme sets its fields; without one, what stands below is left.
+  follow(preset) {
+    this.programme = preset?.id ?? null;
+    if (preset) applyProgramme(this.values, preset);
+    this.draw();
+  }
+
   trainingToggle() {
     const toggle = (on) => { this.values.training = on ? structuredClone(this.trainingDefault) : null; this.preset = null; this.draw(); };
     return h("label", { class: "choice wide" }, h("input", { type: "checkbox", data: { key: "training" }, checked: this.values.training !== null, onchange: (event) => toggle(event.target.checked) }), h("span", {}, h("strong", {}, "Fine-tune every point"), h("span", { class: "muted" }, " · without it, accuracy is that after calibration")));
@@ -141,12 +152,18 @@ class NewJob {
 
   drawPins() {
     fill(this.pinPlace, pinRows(this.values, this.layers, (path) => this.changed(path)));
+    fill(this.tiePlace, tieRows(this.values, this.layers, (path) => this.changed(path)));
   }
 
   changed(path) {
     this.fields.clear(path);
     this.fields.refreshLinks();
     if (path === "post_training.preset" || path === "sensitivity.metric") return this.draw();
+    if (path === "search.strategy") {
+      fitToStrategy(this.values);
+      return this.draw();
+    }
+    if (path === "search.compare") return this.draw();
     if (path === "synthetic.source") this.drawImages();
     if (path === "quantizer.method") {
       this.told = fitToMethod(this.values, cardOf(this.data.catalogue, this.values));
