@@ -49,8 +49,8 @@ def test_channels_of_a_diagonal_hessian_have_their_own_traces() -> None:
 
 def coupled() -> tuple[Callable[[], Tensor], list[Tensor]]:
     """One diagonal block, one full one, and much between them."""
-    diagonal, full = torch.randn(4, requires_grad=True), torch.randn(6, requires_grad=True)
-    root = torch.randn(6, 6, generator=torch.Generator().manual_seed(2))
+    diagonal, full = torch.randn(3, requires_grad=True), torch.randn(5, requires_grad=True)  # no signs add up to 0
+    root = torch.randn(5, 5, generator=torch.Generator().manual_seed(2))
 
     def loss() -> Tensor:
         return 500 * (diagonal**2).sum() + 0.5 * (root @ full).square().sum() + 20 * diagonal.sum() * full.sum()
@@ -60,7 +60,7 @@ def coupled() -> tuple[Callable[[], Tensor], list[Tensor]]:
 
 def test_layers_go_on_with_probes_of_their_own_where_the_terms_of_the_others_are_noise() -> None:
     forms = estimate(*coupled())
-    assert torch.allclose(forms[0], torch.full_like(forms[0], 4000.0)), "nothing of the other layer"
+    assert torch.allclose(forms[0], torch.full_like(forms[0], 3000.0)), "nothing of the other layer"
     assert len(forms[0]) < len(forms[1]), "a layer that is known takes no further part"
 
 
