@@ -22,7 +22,7 @@ from core.search.strategy import SearchRun
 from tests.search.learned_problems import learned_network, problem_of, trainable
 
 TRAINING = ("learned-bits", "fracbits", "dnas")
-SETTINGS: dict[str, Any] = {"epochs": 2, "images": 96, "batch_size": 16}
+SETTINGS: dict[str, Any] = {"epochs": 1, "images": 96, "batch_size": 16}
 
 
 def search(
