@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
@@ -22,21 +21,12 @@ from benchmarks import cifar
 from benchmarks.cifar import tensors
 from benchmarks.figures import Figure, show
 from benchmarks.paired import paired_difference
-from benchmarks.resnet20 import Printed
-from core.calibration.calibration import Calibration
+from benchmarks.resnet20 import TARGET, search_problem
 from core.calibration.quantize import quantize
-from core.data.dataset import Split
-from core.graph.loaded_model import LoadedModel
-from core.hardware.cost_table import cost_table
-from core.hardware.targets import load_targets
 from core.jobs.specification import JobSpecification
 from core.search.exact import optimum
-from core.search.problem import SearchProblem
 from core.search.uniform import uniform_policy
-from core.sensitivity.hessian_trace import hessian_traces
-from core.sensitivity.predicted_loss import predicted_loss
 
-TARGET = "bismo-cloud"
 GOALS = {4: 0.01, 3: 0.05}
 METRICS = ("hessian-trace", "divergence")
 
@@ -58,27 +48,10 @@ def specification(metric: str) -> JobSpecification:
             "model_id": UUID(int=0),
             "dataset_id": UUID(int=0),
             "targets": [TARGET],
-            "sensitivity": {"metric": metric},
+            "sensitivity": {"metric": metric, "samples": 512, "budget_s": 120},
             "search": {"constraints": limits},
         }
     )
-
-
-def problem_of(job: JobSpecification, loaded: LoadedModel, calibration: Calibration, train: Split) -> SearchProblem:
-    """What the job's search would be given."""
-    batches = list(tensors(train, job.sensitivity.samples))
-    found = hessian_traces(loaded, batches, budget_s=60, seed=0, reporter=Printed())
-    sensitivity = predicted_loss(
-        loaded,
-        calibration,
-        batches,
-        specification=job,
-        traces={name: asdict(trace) for name, trace in found.items()},
-        reporter=Printed(),
-    )
-    targets = load_targets()
-    tables = {TARGET: cost_table(targets[TARGET], loaded.inventory.layers)}
-    return SearchProblem.build(loaded.inventory, sensitivity, tables, targets, job)
 
 
 def measure(folder: Path) -> list[Figure]:
@@ -89,7 +62,7 @@ def measure(folder: Path) -> list[Figure]:
     rows = []
     for metric in METRICS:
         job = specification(metric)
-        problem = problem_of(job, loaded, calibration, dataset.splits["train"])
+        problem = search_problem(job, loaded, calibration, dataset.splits["train"])
         for constraint, (bits, goal) in zip(problem.constraints, GOALS.items(), strict=True):
             best = optimum(problem.programme, (problem.limits[problem.constraints.index(constraint)],))
             if best is None:

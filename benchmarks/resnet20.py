@@ -74,23 +74,26 @@ class Printed:
         """Nothing: the directory is thrown away."""
 
 
-def searched_policy(loaded: LoadedModel, calibration: Calibration, train: Split) -> Policy:
-    """The best predicted policy that is no slower than uniform 4 bits."""
-    samples = SPECIFICATION.sensitivity.samples
-    batches = list(tensors(train, samples))
-    budget_s = SPECIFICATION.sensitivity.budget_s
-    traces = hessian_traces(loaded, batches, budget_s=budget_s, seed=0, reporter=Printed())
+def search_problem(job: JobSpecification, loaded: LoadedModel, calibration: Calibration, train: Split) -> SearchProblem:
+    """What the job's search would be given, on `TARGET`."""
+    batches = list(tensors(train, job.sensitivity.samples))
+    traces = hessian_traces(loaded, batches, budget_s=job.sensitivity.budget_s, seed=0, reporter=Printed())
     sensitivity = predicted_loss(
         loaded,
         calibration,
         batches,
-        specification=SPECIFICATION,
+        specification=job,
         traces={name: asdict(trace) for name, trace in traces.items()},
         reporter=Printed(),
     )
     targets = load_targets()
     tables = {TARGET: cost_table(targets[TARGET], loaded.inventory.layers)}
-    problem = SearchProblem.build(loaded.inventory, sensitivity, tables, targets, SPECIFICATION)
+    return SearchProblem.build(loaded.inventory, sensitivity, tables, targets, job)
+
+
+def searched_policy(loaded: LoadedModel, calibration: Calibration, train: Split) -> Policy:
+    """The best predicted policy that is no slower than uniform 4 bits."""
+    problem = search_problem(SPECIFICATION, loaded, calibration, train)
     run = SearchRun(PredictedLoss(problem.programme, 1), reporter=Printed())
     return STRATEGIES["exact"].search(problem, run).points[0].policy
 

@@ -53,7 +53,7 @@ class Frontier:
     def search(self, problem: SearchProblem, run: SearchRun) -> SearchResult:
         """Points by rising cost; raises InvalidSpecification where a limit is not on the axis, Infeasible if unmet."""
         started = time.perf_counter()
-        others = [each for each in problem.constraints if each.metric != problem.axis]
+        others = [each for each in problem.constraints if each.metric != problem.axis and problem.can_bind(each)]
         if others:
             raise InvalidSpecification(
                 f"the whole front is along {problem.axis}; it cannot keep {others[0]}",
@@ -61,7 +61,8 @@ class Frontier:
             )
         epsilon = FrontierSettings.model_validate(dict(run.settings)).epsilon
         front = whole_front(problem.programme, problem.counted[problem.axis].values, epsilon)
-        bound = min((each.bound for each in problem.constraints), default=int(front.cost[-1]))
+        on_axis = [each.bound for each in problem.constraints if each.metric == problem.axis]
+        bound = min(on_axis, default=int(front.cost[-1]))
         within = int(np.searchsorted(front.cost, bound, side="right"))
         if not within:
             raise infeasible(problem)

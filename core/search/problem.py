@@ -115,6 +115,11 @@ class SearchProblem:
             bounds[each.metric] = min(each.bound, bounds.get(each.metric, each.bound))
         return tuple(Limit(str(metric), self.counted[metric].values, bound) for metric, bound in bounds.items())
 
+    def can_bind(self, constraint: BoundConstraint) -> bool:
+        """Whether any choice could break it: a gigabyte of flash binds no small network."""
+        costs = np.where(self.programme.allowed, self.counted[constraint.metric].values, 0)
+        return sum(costs.max(axis=(1, 2)).tolist()) > constraint.bound
+
     def policy(self, choice: Choice) -> Policy:
         """A solution of the programme, by layer."""
         weights, activations = self.axes

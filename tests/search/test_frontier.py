@@ -96,3 +96,8 @@ def test_a_limit_that_nothing_meets_names_what_can_be_reached() -> None:
     problem = build(search={"constraints": [limit]})
     with pytest.raises(Infeasible, match="smallest value that can be reached"):
         FRONTIER.search(problem, run_of(problem))
+
+
+def test_a_limit_that_no_policy_can_break_is_kept_by_all() -> None:
+    problem = build(search={"points": 3, "constraints": [{"metric": "size", "unit": "MB", "at_most": 100}]})
+    assert len(FRONTIER.search(problem, run_of(problem)).points) == 3
