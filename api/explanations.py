@@ -29,10 +29,11 @@ _STAGES = ("inspect", "sensitivity", "costs", "search")
 
 @dataclass
 class KnownProblem:
-    """A job's search problem, and its whole front once somebody asked for it."""
+    """A job's search problem, and what was asked about it: its whole front, other budgets by candidate."""
 
     problem: SearchProblem
     lock: Lock = field(default_factory=Lock)
+    answers: dict[tuple[UUID, tuple[int, ...]], list[WhatIf]] = field(default_factory=dict)
     _front: list[WholeFront | None] = field(default_factory=list)
 
     def front(self) -> WholeFront | None:
@@ -105,12 +106,18 @@ def explanation_of(known: KnownProblem, candidate: Candidate) -> Explanation:
     return explain(known.problem, Policy.model_validate(candidate.policy), budget)
 
 
-def budgets_around(known: KnownProblem, candidate: Candidate) -> list[WhatIf]:
-    """What less or more of each limited cost would cost in loss. Empty where the policy's own loss is unknown."""
-    from core.search.what_if import around  # noqa: PLC0415 - scipy's solvers take long to import
+def budgets_around(known: KnownProblem, candidate: Candidate, percent: int | None) -> list[WhatIf]:
+    """What less or more of each limited cost would cost in loss, at one step or at the usual ones. Empty where the
+    policy's own loss is unknown.
+    """
+    from core.search.what_if import PERCENTAGES, around  # noqa: PLC0415 - scipy's solvers take long to import
 
-    budget = (candidate.certificate or {}).get("budget")
-    return list(around(known.problem, Policy.model_validate(candidate.policy), budget, known.front()))
+    steps = PERCENTAGES if percent is None else (percent,)
+    key = candidate.id, steps
+    if key not in known.answers:
+        budget, policy = (candidate.certificate or {}).get("budget"), Policy.model_validate(candidate.policy)
+        known.answers[key] = list(around(known.problem, policy, budget, known.front(), steps))
+    return known.answers[key]
 
 
 def prediction_of(known: KnownProblem, policy: Policy) -> Prediction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
 
 from api.dependencies import Principal, ServicesDep
@@ -32,6 +32,7 @@ class EditedPolicy(BaseModel):
     policy: Policy
 
 
+Percent = Annotated[int | None, Query(ge=-90, le=100, description="one step alone, such as -10 for ten per cent less")]
 Edited = Annotated[EditedPolicy, Depends(json_of(EditedPolicy, InvalidSpecification))]
 
 
@@ -46,10 +47,12 @@ def explain_candidate(candidate_id: UUID, services: ServicesDep, owner: Principa
 
 
 @router.get("/candidates/{candidate_id}/budgets", responses=_REFUSED)
-def budgets_of_candidate(candidate_id: UUID, services: ServicesDep, owner: Principal) -> Listing[WhatIf]:
+def budgets_of_candidate(
+    candidate_id: UUID, services: ServicesDep, owner: Principal, percent: Percent = None
+) -> Listing[WhatIf]:
     """The least predicted loss with 20 % less to 20 % more of each limited cost, each with the gap of its proof."""
     known, candidate = _read(services, owner, candidate_id)
-    return Listing(items=budgets_around(known, candidate))
+    return Listing(items=budgets_around(known, candidate, percent))
 
 
 @router.post(

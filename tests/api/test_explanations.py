@@ -75,6 +75,9 @@ def test_other_budgets_are_answered_with_their_gap(world: World) -> None:
     reached = [answer for answer in axis["answers"] if answer["loss"] is not None]
     assert reached
     assert all(answer["gap"] >= 0 and answer["used"] <= answer["bound"] for answer in reached)
+    (one,) = world.client.get(f"/candidates/{candidate}/budgets?percent=10").json()["items"]
+    assert one["answers"] == [answer for answer in axis["answers"] if answer["percent"] == 10]
+    assert world.client.get(f"/candidates/{candidate}/budgets?percent=-95").status_code == 422
 
 
 def test_an_edited_policy_is_predicted_with_what_is_wrong_with_it(world: World) -> None:

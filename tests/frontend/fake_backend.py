@@ -30,7 +30,7 @@ from core.search.explained import Explanation
 from core.search.explanation import explain
 from core.search.prediction import predict
 from core.search.problem import SearchProblem
-from core.search.what_if import around, front_alone
+from core.search.what_if import PERCENTAGES, around, front_alone
 from core.search.whole_front import WholeFront
 from frontend.pages import pages_router
 from tests.frontend import made_up_job as made_up
@@ -246,8 +246,10 @@ def explained(candidate_id: str) -> Explanation:
     return explain(problem(), policy_of(candidate_id))
 
 
-def budgets(candidate_id: str) -> Json:
-    return listed([told.model_dump(mode="json") for told in around(problem(), policy_of(candidate_id), None, front())])
+def budgets(candidate_id: str, percent: int | None = None) -> Json:
+    steps = PERCENTAGES if percent is None else (percent,)
+    told = around(problem(), policy_of(candidate_id), None, front(), steps)
+    return listed([each.model_dump(mode="json") for each in told])
 
 
 @cache

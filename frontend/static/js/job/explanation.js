@@ -57,10 +57,19 @@ export class Why {
       fill(root, problemNotice(problem));
       return;
     }
+    await this.otherBudgets(key, picked.id);
+  }
+
+  // The step that people ask about first, and then all of them: with several limits each is solved on its own.
+  async otherBudgets(key, id) {
+    const address = `/candidates/${encodeURIComponent(id)}/budgets`;
     try {
-      const { items } = await get(`/candidates/${encodeURIComponent(picked.id)}/budgets`);
-      if (this.shown === key) fill(this.budgets, items.length ? items.map(budgetTable) : h("p", { class: "muted small" }, "The predicted loss of this policy is not known: nothing to compare other budgets with."));
-      this.answers = items;
+      for (const query of [`?percent=${SHOWN_AT_FIRST}`, ""]) {
+        const { items } = await get(address + query);
+        if (this.shown !== key) return;
+        this.answers = items;
+        fill(this.budgets, items.length ? items.map((one) => budgetTable(one, !query)) : h("p", { class: "muted small" }, "The predicted loss of this policy is not known: nothing to compare other budgets with."));
+      }
     } catch (problem) {
       if (this.shown === key) fill(this.budgets, problemNotice(problem));
     }
@@ -92,14 +101,14 @@ export class Why {
 const amount = ({ metric }, value) => (AXES[metric] ? quantity(metric, value) : `${digits(value)} bits`);
 
 // The sentence that people ask for, and the same for other steps.
-function budgetTable(one) {
+function budgetTable(one, complete) {
   const asked = one.answers.find((answer) => answer.percent === SHOWN_AT_FIRST);
   const name = one.target ? `${one.metric} on ${one.target}` : one.metric;
   const rows = one.answers.map((answer) => h("tr", {}, h("th", { scope: "row" }, `${signed(String(answer.percent))} %`), h("td", { class: "number" }, amount(one, answer.bound), answer.capped ? h("span", { class: "muted" }, " (a limit)") : ""),
     h("td", { class: "number" }, answer.loss === null ? "none" : digits(answer.loss)), h("td", { class: "number" }, change(answer.change)), h("td", { class: "number" }, gap(answer.gap))));
   const heads = ["Step", "At most", "Least loss", "Change", "Gap"].map((title, index) => h("th", { scope: "col", class: index ? "number" : "" }, title));
   return h("div", {}, h("h3", {}, `What would 10 % less ${name} cost?`), h("p", {}, sentence(asked)),
-    h("details", {}, h("summary", {}, "From 20 % less to 20 % more"), h("div", { class: "scroll" }, h("table", { class: "tight" }, h("caption", { class: "visually-hidden" }, `Least predicted loss at other budgets of ${name}`), h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows))),
+    !complete ? h("p", { class: "muted small" }, "Solving for other steps …") : h("details", {}, h("summary", {}, "From 20 % less to 20 % more"), h("div", { class: "scroll" }, h("table", { class: "tight" }, h("caption", { class: "visually-hidden" }, `Least predicted loss at other budgets of ${name}`), h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows))),
       h("p", { class: "small muted" }, `By ${one.proof}. A gap says how much less, at most, any policy within the limits could lose.`)));
 }
 

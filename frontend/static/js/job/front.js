@@ -52,7 +52,7 @@ export class Front {
       segmented("Value", agrees(data) ? VALUES_UNLABELLED : VALUES, choices.value, (value) => choices.set({ value })),
       segmented("Axis", axes, choices.axis, (axis) => choices.set({ axis })),
       targets.length > 1 ? h("label", {}, "Target", h("select", { data: { key: "target" }, onchange: (event) => choices.set({ target: event.target.value }) }, targets.map((target) => h("option", { value: target, selected: target === choices.target }, target)))) : null,
-      this.figure.downloads());
+      predictedFront(data), this.figure.downloads());
   }
 
   show(job, data, card) {
@@ -109,6 +109,12 @@ export class Front {
     const candidate = withId(this.data.candidates, id);
     byId("front-words").textContent = [candidate?.name, words.split("<br>").slice(1).join(", "), final(candidate).words].join(", ");
   }
+}
+
+// Every policy of a whole front: costs, losses, bounds and widths as columns.
+function predictedFront(data) {
+  const file = data.artifacts.find((one) => one.kind === "predicted-front");
+  return file ? h("a", { class: "button quiet small", href: `/artifacts/${file.id}`, download: file.filename, data: { key: "predicted-front" }, title: "all policies of the predicted front, as NumPy arrays" }, "Whole front, NPZ") : null;
 }
 
 const near = (a, b) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY) <= CLICK_PX;
