@@ -14,6 +14,7 @@ from core.search.archive import Archive
 from core.search.autoq import AUTOQ, LOW_FEATURES, SELECTOR, AutoqSettings, _Episodes, _Proposal
 from core.search.budgets import cheapest, greatest_cost
 from tests.search.problems import build, run_of
+from tests.search.test_kernel_groups import problem as kernel_problem
 
 CONSTRAINT = {"metric": "latency", "target": "bismo-cloud", "relative_to": "uniform-8", "at_most": 0.7}
 SMALL = {"hidden": 16, "channel_groups": 3}
@@ -34,18 +35,18 @@ def proposal(search: _Episodes, episode: int) -> tuple[_Proposal, Ddpg, Ddpg]:
 def test_every_layer_has_a_goal_and_every_group_of_its_channels_a_width() -> None:
     search = episodes()
     found, _, _ = proposal(search, 0)
-    assert found.low_states.shape == (4, 3, LOW_FEATURES)
-    assert found.low_actions.shape == (4, 3)
-    assert [search.sides[step] for step in found.goals] == ["weights"] * 4
-    assert np.allclose(found.low_states[:, :, SELECTOR], found.high[found.goals][:, None])
-    assert np.allclose(found.low_states[:, :, -1], np.array([0, 1, 2]) / 3)
+    assert found.low_states.shape == (4 * 3, LOW_FEATURES)
+    assert found.under.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert [search.steps[position].side for position in found.goals] == ["weights"] * 4
+    assert np.allclose(found.low_states[:, SELECTOR], found.high[found.goals][found.under])
+    assert np.allclose(found.low_states[:, -1], np.tile([0, 1 / 3, 2 / 3], 4))
 
 
 def test_a_layer_gets_the_width_next_to_the_mean_of_its_groups() -> None:
     search = episodes()
     found, _, _ = proposal(search, 0)
-    for step, mean in zip(found.goals, found.means, strict=True):
-        decision = search.environment.decisions[step]
+    for position, mean in zip(found.goals, found.means, strict=True):
+        decision = search.environment.decisions[search.steps[position].decisions[0]]
         assert abs(decision.bits[found.values[decision.gene]] - mean) <= 0.5
 
 
@@ -57,10 +58,11 @@ def test_the_low_level_is_rewarded_for_reaching_its_goal_and_ever_more_for_the_w
     for zeta in (0.1, 0.8):
         low.replay = Replay(2000, LOW_FEATURES)
         search._remember_low(low, found, zeta, -0.5)
-        rewards = low.replay._columns[3][:12, 0].reshape(4, 3)
-        assert rewards[0] == pytest.approx([(1 - zeta) * -1.5 + zeta * -0.5] * 3)
-        assert rewards[1] == pytest.approx([zeta * -0.5] * 3, abs=1e-6)
-        assert low.replay._columns[4][:12, 0].reshape(4, 3).tolist() == [[0, 0, 1]] * 4
+        states, _, following, rewards, terminal = (each[:12] for each in low.replay._columns)
+        assert rewards[:3, 0] == pytest.approx([(1 - zeta) * -1.5 + zeta * -0.5] * 3)
+        assert rewards[3:, 0] == pytest.approx([zeta * -0.5] * 9, abs=1e-6)
+        assert terminal[:, 0].tolist() == [0, 0, 1] * 4
+        assert np.array_equal(following[[0, 1, 3]], states[[1, 2, 4]])
 
 
 def test_a_goal_is_replaced_by_the_one_that_explains_what_was_done() -> None:
@@ -73,6 +75,18 @@ def test_a_goal_is_replaced_by_the_one_that_explains_what_was_done() -> None:
     assert search._relabelled(low, found, reached) == pytest.approx(reached)
     found.high[found.goals] = 0.25
     assert search._relabelled(low, found, np.full(4, 0.9)) == pytest.approx(reached)
+
+
+def test_kernels_of_a_layer_that_is_decided_in_groups_share_its_goal() -> None:
+    problem = kernel_problem(4)
+    run = run_of(problem, limit=60, **SMALL, warmup_episodes=10)
+    settings = AutoqSettings.model_validate({**SMALL})
+    search = _Episodes(problem, run, settings, Archive(problem, run), (greatest_cost(problem), cheapest(problem)))
+    assert [len(step.decisions) for step in search.steps if step.side == "weights"] == [4, 4]
+    found, _, _ = proposal(search, 0)
+    assert np.bincount(found.under).tolist() == [4, 4]  # a width each: the groups are those of the job
+    points = AUTOQ.search(problem, run).points
+    assert any(isinstance(point.policy.layers["wide"].weights, tuple) for point in points)
 
 
 def test_the_extrinsic_reward_is_the_logarithm_of_the_accuracy() -> None:
