@@ -22,6 +22,7 @@ from core.search.registry import STRATEGIES
 from core.search.result import SearchResult
 from core.search.strategy import SearchRun
 from tests.search.problems import RESIDUAL, build, run_of, sensitivity_of
+from tests.search.test_kernel_groups import problem as kernel_problem
 
 SIZE = {"metric": "size", "at_most": 12.0, "unit": "kB"}
 LATENCY = {"metric": "latency", "target": "bismo-edge", "relative_to": "uniform-8", "at_most": 0.6}
@@ -109,6 +110,13 @@ def test_layers_that_a_person_tied_share_both_widths(name: str) -> None:
     problem = build(search={"points": 3}, ties=[("right", "depthwise")])
     for point in search(name, problem).points:
         assert point.policy.layers["right"] == point.policy.layers["depthwise"]
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_groups_of_kernels_can_get_widths_of_their_own(name: str) -> None:
+    points = search(name, kernel_problem(2), limit=40).points
+    assert len(points) >= 2
+    assert any(isinstance(each.weights, tuple) for point in points for each in point.policy.layers.values())
 
 
 @pytest.mark.parametrize("name", ASKING)
