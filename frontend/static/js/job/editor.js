@@ -4,6 +4,7 @@ import { bitCell, byId, fill, h } from "../dom.js";
 import { save } from "../files.js";
 import { digits, isNumber, quantity, signed } from "../format.js";
 import { problemNotice } from "../notices.js";
+import { layersOf } from "./reading.js";
 
 const SIDES = [["weights", "W"], ["activations", "A"]];
 const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32];
@@ -25,7 +26,7 @@ export class Editor {
     this.jobId = data.job.id;
     this.start = candidate.policy;
     this.policy = structuredClone(candidate.policy);
-    this.names = Object.keys(this.policy.layers);
+    this.names = layersOf(data.report, [candidate]).map((layer) => layer.name); // in the order they run
     this.at = { side: 0, layer: 0 };
     Object.assign(this, { shared: {}, pinned: {}, told: null, first: null, substituted: {} });
     this.panel.hidden = false;
