@@ -52,3 +52,14 @@ def test_what_cannot_be_tied_is_named() -> None:
         build(ties=(("left", "nowhere"),))
     with pytest.raises(InvalidSpecification, match="no widths in common: right, depthwise"):
         build(pins={"right": Pin(weights=3), "depthwise": Pin(weights=5)}, ties=(TIE,))
+
+
+def test_all_layers_tied_are_one_decision() -> None:
+    everything = (tuple(layer.name for layer in RESIDUAL),)
+    problem = build(ties=everything, quantizer={"first_last": "searched"}, search={"points": 4})
+    assert problem.units == (tuple(range(len(RESIDUAL))),)
+    for point in exact(problem).points:
+        assert len(set(point.policy.layers.values())) == 1
+    fixed = build(ties=everything, search={"points": 4})  # tied to the first and the last layer, which have 8 bits
+    (only,) = exact(fixed).points
+    assert {(bits.weights, bits.activations) for bits in only.policy.layers.values()} == {(8, 8)}
