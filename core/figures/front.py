@@ -84,8 +84,9 @@ def front(
 
 
 def knee_of(marks: Sequence[Mark], value: Value) -> Mark | None:
-    """The mark at the knee of what was evaluated, of what is predicted where nothing was; None for a short front."""
-    kept = [mark for mark in marks if mark.evaluated] or list(marks)
+    """The mark at the knee of what was searched or brought and evaluated, else predicted; None for a short front."""
+    own = [mark for mark in marks if mark.candidate.get("origin") != "uniform"]
+    kept = [mark for mark in own if mark.evaluated] or own
     sign = 1.0 if value == "accuracy" and kept and kept[0].evaluated else -1.0
     position = knee([mark.x for mark in kept], [sign * mark.y for mark in kept])
     return None if position is None else kept[position]

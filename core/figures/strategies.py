@@ -41,7 +41,10 @@ def strategies(report: Json | None) -> Figure:
     is_error = comparison.get("tells") == "error"
     data = [_front(each, position, unit, is_error) for position, each in enumerate(outcomes) if each["front"]]
     heading = "Wrong on select after calibration (%)" if is_error else "Predicted loss increase (nats)"
-    return Figure(title, data, _layout(title, _cost_title(comparison, unit), heading), columns, rows)
+    figure_layout = _layout(title, _cost_title(comparison, unit), heading)
+    if not is_error and all(finite(point["predicted_loss"]) for each in outcomes for point in each["front"]):
+        figure_layout["yaxis"].update(type="log", rangemode="normal")  # losses differ by ratios
+    return Figure(title, data, figure_layout, columns, rows)
 
 
 def hypervolumes(report: Json | None) -> Figure:

@@ -2,7 +2,7 @@
 
 What a strategy reaches is judged at the budgets that all of them search within: the best that it has within each of
 them, put at the budget, so that no strategy gains from having looked elsewhere. Its hypervolume is a share of the box
-between the ideal point and the reference.
+between the ideal point and the reference, of logarithms: losses and costs differ by ratios.
 
 Every strategy has a folder of its own for what it goes on from; one that has ended is read back from there. What a
 strategy cannot do is told in place of its front, and the others go on.
@@ -33,6 +33,7 @@ from core.search.result import SearchResult
 from core.search.strategy import Progress, SearchRun, Strategy
 
 BEYOND = 0.05  # of the box between the ends of the front: the ends themselves count a little
+SMALLEST = 1e-6  # of the greatest loss: smaller ones count as this, for 0 has no logarithm
 COURSE_POINTS = 60
 OUTCOME_FILE = "outcome.json"
 UNKNOWN = "There is no such strategy here."
@@ -133,27 +134,38 @@ class Yardstick:
     ideal: Point
     reference: Point
 
+    tells: Tells
+
     @classmethod
     def of(cls, problem: SearchProblem, tells: Tells) -> Yardstick:
         """From the first budget to the last; from the least loss to the loss of the cheapest, or from no image wrong
         to all. The reference lies a little beyond, so that the ends count.
         """
         within, axis = tuple(budgets(problem)), problem.counted[problem.axis]
-        values = (0.0, 1.0) if tells == "error" else _ends(problem, within)
-        cost, reach = axis.amount(within[0]), axis.amount(within[-1]) - axis.amount(within[0])
-        beyond = 0.0 if tells == "error" else BEYOND
-        reference = cost + (1 + BEYOND) * reach, values[0] + (1 + beyond) * (values[1] - values[0])
-        return cls(within, (cost, values[0]), reference)
+        costs = axis.amount(within[0]), axis.amount(within[-1])
+        if tells == "error":
+            return cls(within, (costs[0], 0.0), (_beyond(*costs), 1.0), tells)
+        least, most = _ends(problem, within)
+        least = max(least, SMALLEST * most)
+        return cls(within, (costs[0], least), (_beyond(*costs), _beyond(least, most)), tells)
 
     def share(self, axis: Counted, costs: Sequence[float], values: Sequence[float]) -> float | None:
         """Hypervolume over the box of the best within each budget; costs in the axis' unit. None for an empty box."""
-        box = (self.reference[0] - self.ideal[0]) * (self.reference[1] - self.ideal[1])
-        if box <= 0:
+        corner = self._scaled(*self.reference)
+        if not corner[0] > 0 or not corner[1] > 0:
             return None
         cost, value = np.array(costs), np.array(values)
         limits = [axis.amount(budget) for budget in self.budgets]
         best = [float(value[cost <= limit].min(initial=np.inf)) for limit in limits]
-        return hypervolume(list(zip(limits, best, strict=True)), self.reference) / box
+        points = [self._scaled(limit, each) for limit, each in zip(limits, best, strict=True)]
+        return hypervolume(points, corner) / (corner[0] * corner[1])
+
+    def _scaled(self, cost: float, value: float) -> Point:
+        """From the ideal point: logarithms of ratios, but for errors, which are shares as they are."""
+        x = float(np.log(cost / self.ideal[0])) if self.ideal[0] > 0 else cost
+        if self.tells == "error":
+            return x, value
+        return x, float(np.log(max(value, self.ideal[1]) / self.ideal[1])) if self.ideal[1] > 0 else value
 
     def course(self, problem: SearchProblem, recording: Recording) -> list[tuple[int, float]]:
         """The same after some of the evaluations, at equal ratios."""
@@ -167,6 +179,11 @@ class Yardstick:
             seen = bisect_right(recording.evaluations, moment)
             found.append((moment, self.share(axis, costs[:seen], recording.told[:seen]) or 0.0))
         return found
+
+
+def _beyond(least: float, most: float) -> float:
+    """A little beyond the greater end, on a scale of ratios where there is one."""
+    return most * (most / least) ** BEYOND if least > 0 else most * (1 + BEYOND)
 
 
 def _ends(problem: SearchProblem, within: Sequence[int]) -> tuple[float, float]:

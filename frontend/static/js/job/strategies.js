@@ -60,5 +60,5 @@ function least(row) {
 
 function words(found) {
   const told = found.tells === "error" ? "the share of images of the select split that a calibrated candidate gets wrong" : "the predicted loss";
-  return `Each was allowed ${found.evaluations} evaluations with the same seed and budgets, and judged by ${told}. Hypervolume: the best within each budget, as a share of the box from the ideal point (cost ${digits(found.ideal[0])}, ${digits(found.ideal[1])}) to the reference (${digits(found.reference[0])}, ${digits(found.reference[1])}). The chosen strategy's points are this job's; the others' were not evaluated.`;
+  return `Each was allowed ${found.evaluations} evaluations with the same seed and budgets, and judged by ${told}. Hypervolume: the best within each budget, on logarithmic scales${found.tells === "error" ? " of the cost" : ""}, as a share of the box from the ideal point (cost ${digits(found.ideal[0])}, ${digits(found.ideal[1])}) to the reference (${digits(found.reference[0])}, ${digits(found.reference[1])}). The chosen strategy's points are this job's; the others' were not evaluated.`;
 }
