@@ -8,10 +8,14 @@ from core.hardware.target import Support
 def run_as(supports: Support, weight_bits: int, activation_bits: int) -> tuple[int, int]:
     """The narrowest supported pair that holds both operands; the pair itself where there is none.
 
+    Narrowest: the least product of widths, and of equal ones that whose wider operand is narrower (8/8 before 4/16).
+
     A pair without a wider supported one (float on an integer array, say) is costed as it is, and marked by the caller.
 
     >>> run_as(Support(pairs=((4, 8), (8, 8))), 3, 5)
     (4, 8)
+    >>> run_as(Support(pairs=((4, 16), (8, 8))), 4, 4)
+    (8, 8)
     >>> run_as(Support(), 32, 32)
     (32, 32)
     """
@@ -19,7 +23,7 @@ def run_as(supports: Support, weight_bits: int, activation_bits: int) -> tuple[i
         return weight_bits, activation_bits
     pairs = supports.pairs or [(w, a) for w in supports.weight_bits for a in supports.activation_bits]
     wide_enough = [(w, a) for w, a in pairs if w >= weight_bits and a >= activation_bits]
-    return min(wide_enough, key=lambda pair: (pair[0] * pair[1], pair), default=(weight_bits, activation_bits))
+    return min(wide_enough, key=lambda pair: (pair[0] * pair[1], max(pair), pair), default=(weight_bits, activation_bits))
 
 
 def substitution(supports: Support, weight_bits: int, activation_bits: int) -> str | None:
