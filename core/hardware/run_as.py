@@ -23,7 +23,8 @@ def run_as(supports: Support, weight_bits: int, activation_bits: int) -> tuple[i
         return weight_bits, activation_bits
     pairs = supports.pairs or [(w, a) for w in supports.weight_bits for a in supports.activation_bits]
     wide_enough = [(w, a) for w, a in pairs if w >= weight_bits and a >= activation_bits]
-    return min(wide_enough, key=lambda pair: (pair[0] * pair[1], max(pair), pair), default=(weight_bits, activation_bits))
+    as_written = (weight_bits, activation_bits)
+    return min(wide_enough, key=lambda pair: (pair[0] * pair[1], max(pair), pair), default=as_written)
 
 
 def substitution(supports: Support, weight_bits: int, activation_bits: int) -> str | None:
