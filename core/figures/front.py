@@ -114,6 +114,25 @@ def _predicted_front(report: Json | None, view: View) -> list[dict[str, Any]]:
     found = search.get("predicted_front") or ()
     if view.value != "loss" or not found or search.get("axis") != along:
         return []
+    best = knee([cost for cost, _ in found], [-loss for _, loss in found])
+    mark = [] if best is None else [_knee_mark(found[best][0], found[best][1], view)]
+    return [*mark, *_front_line(found, view)]
+
+
+def _knee_mark(cost: float, loss: float, view: View) -> dict[str, Any]:
+    where = f"%{{x:.4g}} {view.unit.name}<br>loss increase %{{y:.4g}}, predicted<extra></extra>"
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "knee of the whole front",
+        "x": [view.unit.of(cost)],
+        "y": [loss],
+        "marker": {"symbol": "hexagram-open", "size": 13, "color": colours.SEARCH, "line": {"width": 1.5}},
+        "hovertemplate": f"knee of the whole front<br>{where}",
+    }
+
+
+def _front_line(found: Sequence[Sequence[float]], view: View) -> list[dict[str, Any]]:
     return [
         {
             "type": "scatter",

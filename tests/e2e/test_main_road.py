@@ -162,6 +162,21 @@ def test_the_figures_can_be_kept_as_pictures_and_data(page: Page, finished_examp
         assert len(content) > 200
 
 
+def test_a_point_says_why_it_has_its_bits_and_edited_ones_are_costed_at_once(page: Page, finished_example: str) -> None:
+    page.goto(f"/ui/jobs/{finished_example}")
+    page.get_by_role("button", name="point-3", exact=True).click()
+    page.get_by_role("button", name="Why these bits").click()
+    why = page.locator("#why-content")
+    expect(why).to_contain_text("What would 10 % less latency on bismo-cloud cost?", timeout=30_000)
+    expect(why.get_by_text("From 20 % less to 20 % more")).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Edit bits").click()
+    expect(page.locator("#editor-problems")).to_contain_text("It keeps every tie, pin, limit and memory")
+    page.locator("#editor-grid td.here").press("ArrowRight")
+    page.get_by_role("button", name="set to 1 bit").click()
+    loss = page.locator("#editor-costs tr", has_text="Predicted loss").locator("td").last
+    expect(loss).not_to_have_text("0", timeout=30_000)
+
+
 def test_a_second_job_with_another_limit_uses_what_is_known(installation: str, finished_example: str) -> None:
     first = httpx.get(f"{installation}/jobs/{finished_example}").json()
     specification = {**first["specification"], "training": None}

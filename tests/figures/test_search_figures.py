@@ -88,6 +88,9 @@ def test_the_whole_front_is_a_line_of_the_loss_along_its_own_axis_alone() -> Non
     (line,) = [trace for trace in drawn.data if trace["name"] == "whole front, predicted"]
     assert line["x"] == [1.0, 2.0]
     assert line["y"] == [0.5, 0.25]
+    bent = {"search": {"axis": "latency on chip", "predicted_front": [[0.001, 0.9], [0.002, 0.2], [0.004, 0.1]]}}
+    marks = [each for each in front(JOB, found, bent, value="loss").data if each["name"] == "knee of the whole front"]
+    assert [(mark["x"], mark["y"]) for mark in marks] == [([2.0], [0.2])]
     for other in (front(JOB, found, report), front(JOB, found, report, axis="size", value="loss")):
         assert not [trace for trace in other.data if trace["name"] == "whole front, predicted"]
 

@@ -170,7 +170,7 @@ export class Editor {
 }
 
 const clamp = (position, count) => Math.min(count - 1, Math.max(0, position));
-const wordsOf = (bits) => (Array.isArray(bits) ? "a width for each channel" : bits === 32 ? "float" : `${bits} bits`);
+const wordsOf = (bits) => (Array.isArray(bits) ? "a width for each channel" : bits === 32 ? "float" : `${bits} ${bits === 1 ? "bit" : "bits"}`);
 const shown = (kind, value) => (kind === "loss" ? digits(value) : quantity(kind, value));
 
 function difference(kind, left, right) {
