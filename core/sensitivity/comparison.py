@@ -31,7 +31,7 @@ from core.sensitivity.metric import Metric, MetricRun, Subject
 from core.sensitivity.result import Comparison, MetricComparison, RankCorrelation
 from core.sensitivity.terms import LossIncrease, Side, check_finite, nearest_width, relative_errors
 
-WIDTH = 4
+FEWEST_BITS = 2  # at one bit most networks are lost, whatever the layer
 DRAWS = 200
 FEWEST_TO_RANK = 3
 
@@ -68,7 +68,9 @@ def compare(
     weight_bits: Sequence[int],
     activation_bits: Sequence[int],
 ) -> Comparison:
-    """Beside the loss measured at 4 bits, or the closest that is searched, within the budget."""
+    """Beside the loss measured at the fewest bits that are searched, within the budget: with more, most layers' loss
+    is lost in the noise of the images.
+    """
     started = time.monotonic()
     w, a = _width(weight_bits, subject.weight_bits), _width(activation_bits, subject.activation_bits)
     trials: list[Trial] = [*weight_trials(subject, (w,)), *activation_trials(subject, (a,))]
@@ -98,7 +100,7 @@ def compare(
 
 def _width(searched: Sequence[int], offered: Sequence[int]) -> int:
     both = sorted(set(searched) & set(offered)) or sorted(offered)
-    return WIDTH if WIDTH in both else both[0]
+    return next((bits for bits in both if bits >= FEWEST_BITS), both[-1])
 
 
 def _row(each: Judged, of_weights: Measured, of_activations: Measured, w: int, a: int) -> MetricComparison:

@@ -95,7 +95,7 @@ def activation_eigenvalues(
     runs: list[list[Eigenvalue]] = []
     for done, piece in enumerate(pieces):
         left = budget_s - (time.monotonic() - started)
-        if runs and left < budget_s / len(pieces) / 2:
+        if runs and left < 0.75 * (budget_s - left) / len(runs):
             break
         share = max(left, 0.01 * budget_s) / (len(pieces) - done)
         runs.append(top_eigenvalues([piece], budget_s=share, seed=seed + done, reporter=reporter, by_image=True))

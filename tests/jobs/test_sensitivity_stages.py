@@ -60,7 +60,7 @@ def test_traces_are_found_for_a_metric_that_is_only_compared(results: dict[str, 
 def test_the_result_has_metrics_channels_and_errors(results: dict[str, Any]) -> None:
     found = results["sensitivity"]["sensitivity"]
     assert [each["metric"] for each in found["comparison"]["metrics"]] == ["fisher", *COMPARED]
-    assert found["comparison"]["weight_bits"] == 3, "four is not searched"
+    assert found["comparison"]["weight_bits"] == 3, "the fewest that are searched"
     assert {bits: len(losses) for bits, losses in found["channels"]["conv2"].items()}["3"] == 6
     assert 0 <= found["reached_error"] <= found["worst_error"]
     assert found["notes"][0].startswith("standard error within 1 s")

@@ -83,7 +83,7 @@ def test_every_metric_stands_beside_the_measured_loss_with_seconds_and_errors(co
     assert comparison is not None
     assert comparison.metrics[0].metric == "divergence", "the chosen one comes first"
     assert {each.metric for each in comparison.metrics} == set(METRICS)
-    assert (comparison.weight_bits, comparison.activation_bits) == (4, 4)
+    assert (comparison.weight_bits, comparison.activation_bits) == (2, 2), "the fewest that are searched"
     for each in comparison.metrics:
         assert each.weights is not None
         assert each.activations is not None
@@ -112,7 +112,7 @@ def test_nothing_is_compared_where_nobody_asks() -> None:
     assert judged(small_network(), images, metric="signal-to-noise").comparison is None
 
 
-def test_the_width_compared_is_the_fewest_searched_where_four_is_not() -> None:
+def test_the_width_compared_is_the_fewest_searched_that_the_method_has() -> None:
     images = Images(16, seed=1)
     specification = JobSpecification.model_validate(
         {
