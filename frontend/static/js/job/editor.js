@@ -5,6 +5,7 @@ import { save } from "../files.js";
 import { digits, isNumber, quantity, signed } from "../format.js";
 import { problemNotice } from "../notices.js";
 import { layersOf } from "./reading.js";
+import { layersOf } from "./reading.js";
 
 const SIDES = [["weights", "W"], ["activations", "A"]];
 const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32];
@@ -162,7 +163,7 @@ export class Editor {
   costs() {
     const [before, now] = [this.first, this.told];
     const row = (title, kind, part) => { const [left, right] = [part(before), part(now)]; return isNumber(left) || isNumber(right) ? h("tr", {}, h("th", { scope: "row" }, title), [left, right].map((value) => h("td", { class: "number" }, shown(kind, value))), h("td", { class: "number" }, difference(kind, left, right))) : null; };
-    const targets = Object.keys(now.costs).flatMap((target) => [row(`Latency on ${target}`, "latency", (one) => one.costs[target].latency_s), row(`Energy on ${target}`, "energy", (one) => one.costs[target].energy_j)]);
+    const targets = [...new Set([...this.targets, ...Object.keys(now.costs)])].filter((target) => now.costs[target]).flatMap((target) => [row(`Latency on ${target}`, "latency", (one) => one.costs[target].latency_s), row(`Energy on ${target}`, "energy", (one) => one.costs[target].energy_j)]);
     const heads = ["", "Start", "Edited", "Difference"].map((title, index) => h(index ? "th" : "td", index ? { scope: "col", class: "number" } : {}, title));
     return h("table", { class: "tight" }, h("caption", { class: "visually-hidden" }, "The edited policy against the start"), h("thead", {}, h("tr", {}, heads)),
       h("tbody", {}, row("Predicted loss", "loss", (one) => one.loss_increase), targets, row("Size", "size", (one) => one.size_bytes), row("Bit operations", "bit-operations", (one) => one.bit_operations)));
