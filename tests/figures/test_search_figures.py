@@ -78,7 +78,8 @@ def test_without_a_comparison_or_a_course_the_figure_says_why() -> None:
 
 def candidate(name: str, latency_s: float, loss: float) -> dict[str, Any]:
     costs = {"chip": {"latency_s": latency_s}}
-    return {"id": name, "name": name, "origin": "search", "costs": costs, "predicted": {"loss_increase": loss}}
+    size = {"size_bytes": 1e9 * latency_s, "bit_operations": 1e6}
+    return {"id": name, "name": name, "origin": "search", "costs": costs, "predicted": {"loss_increase": loss}, **size}
 
 
 def test_the_whole_front_is_a_line_of_the_loss_along_its_own_axis_alone() -> None:

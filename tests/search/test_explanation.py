@@ -17,6 +17,7 @@ from core.search.problem import SearchProblem
 from core.search.shadow_prices import budget_count
 from core.search.uniform import uniform_policy
 from core.search.what_if import front_alone, what_if
+from core.search.whole_front import whole_front
 from tests.search.problems import RESIDUAL, build, exact
 
 BITS = BitRanges(weights=(2, 3, 4, 6, 8), activations=(2, 4, 8))
@@ -123,22 +124,28 @@ def test_a_policy_of_any_widths_and_kernels_is_explained() -> None:
     assert change.bits == 8
 
 
+def lower_hull(points: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Andrew's monotone chain: what the linear relaxation can reach of a front."""
+    hull: list[tuple[int, int]] = []
+    for x, y in sorted(points):
+        while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (x - hull[-1][0]) >= (y - hull[-1][1]) * (
+            hull[-1][0] - hull[-2][0]
+        ):
+            hull.pop()
+        hull.append((x, y))
+    return hull
+
+
 def test_a_price_is_the_slope_of_the_least_loss_at_the_budget() -> None:
     problem, policy, budget = searched()
     price = explain(problem, policy, budget).limits[0]
-    front = front_alone(problem)
-    assert front is not None
+    front = whole_front(problem.programme, problem.counted[problem.axis].values, 1e-5)
     unit, quantum = problem.programme.loss_unit, float(problem.counted[problem.axis].quantum)
-    at = int(price.bound / quantum)
-    slopes = [
-        (before - after) * unit / ((right - left) * quantum)
-        for (left, right), (before, after) in zip(
-            pairwise(front.cost.tolist()), pairwise(front.loss.tolist()), strict=True
-        )
-        if 0.8 * at < left < 1.2 * at
-    ]
+    at = price.bound / quantum
+    hull = lower_hull(list(zip(front.cost.tolist(), front.loss.tolist(), strict=True)))
+    (slope,) = [(y0 - y1) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(hull) if x0 <= at < x1]
     assert price.binds
-    assert min(slopes) <= price.price <= max(slopes)
+    assert price.price == pytest.approx(slope * unit / quantum, rel=0.01)
     assert f"{price.shown_price:.3g}" in price.words
 
 
