@@ -246,10 +246,12 @@ def document(rows: list[Row], others: list[Unequal], exact: float, seeds: int) -
     lines += [f"- uniform-{row.bits}, {row.name}: {row.example}" for row in rows]
     lines += [
         "",
-        "What these figures do not say: the gain is that of a network which is only calibrated. One epoch of "
-        "fine-tuning brings the uniform 3 bits back to where the float network is, and then 500 images show no "
-        "difference; nor is there one at 4 bits. And a good part of the gain is one decision, more bits for weights "
-        "than for activations, which this array charges little for. Calibrated uniform policies with unequal widths:",
+        "What these figures do not say. The gain is that of a network which is only calibrated: one epoch of "
+        "fine-tuning brings uniform 3 bits back to where the float network is, and then 500 images show no difference. "
+        "At 4 bits, where calibrated uniform widths lose little, none of the strategies is better than them after so "
+        "short a training: gradients of widths are weak there and mostly noise. And a good part of the gain at 3 bits "
+        "is one decision, more bits for weights than for activations, which this array charges little for. Calibrated "
+        "uniform policies with unequal widths:",
         "",
         f"| weights / activations | latency over uniform-{TUNED}'s | accuracy |",
         "|---|---|---|",
