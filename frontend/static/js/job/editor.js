@@ -5,7 +5,6 @@ import { save } from "../files.js";
 import { digits, isNumber, quantity, signed } from "../format.js";
 import { problemNotice } from "../notices.js";
 import { layersOf } from "./reading.js";
-import { layersOf } from "./reading.js";
 
 const SIDES = [["weights", "W"], ["activations", "A"]];
 const WIDTHS = [1, 2, 3, 4, 5, 6, 7, 8, 16, 32];
@@ -28,6 +27,7 @@ export class Editor {
     this.start = candidate.policy;
     this.policy = structuredClone(candidate.policy);
     this.names = layersOf(data.report, [candidate]).map((layer) => layer.name); // in the order they run
+    this.targets = data.job.specification.targets;
     this.at = { side: 0, layer: 0 };
     Object.assign(this, { shared: {}, pinned: {}, told: null, first: null, substituted: {} });
     this.panel.hidden = false;
