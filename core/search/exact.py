@@ -12,7 +12,6 @@ solver stops at a time limit).
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,9 +19,10 @@ from itertools import pairwise
 import numpy as np
 import scipy
 
+from core.search.budgets import between, greatest_cost, least_cost
 from core.search.core_pairs import solve_over_core
 from core.search.enumeration import prove
-from core.search.highs import Relaxation, solve
+from core.search.highs import Relaxation
 from core.search.infeasible import infeasible
 from core.search.metrics import Counted
 from core.search.problem import SearchProblem
@@ -120,13 +120,13 @@ def _spread(problem: SearchProblem, reporter: Progress | None) -> list[Optimum]:
 
     Neighbouring budgets have equal ratios: what a network loses grows with each halving, not with each microsecond.
     """
-    best = optimum(problem.programme, problem.limits_within(_greatest(problem)))
+    best = optimum(problem.programme, problem.limits_within(greatest_cost(problem)))
     if best is None:
         raise infeasible(problem)
-    least = _least_cost(problem)
+    least = least_cost(problem)
     found = {best.choice.key(): best}
     for step in range(problem.points - 1):
-        budget = _between(least, best.cost, step / (problem.points - 1))
+        budget = between(least, best.cost, step / (problem.points - 1))
         _add(found, optimum(problem.programme, problem.limits_within(budget)))
         if reporter is not None:
             reporter.progress((step + 2) / (problem.points + 1), f"{len(found)} of {problem.points} points")
@@ -136,27 +136,6 @@ def _spread(problem: SearchProblem, reporter: Progress | None) -> list[Optimum]:
             break
         _add(found, optimum(problem.programme, problem.limits_within(unknown)))
     return sorted(found.values(), key=lambda each: each.cost)
-
-
-def _between(least: int, most: int, share: float) -> int:
-    """The count at that share of the way, on a logarithmic scale; `least` itself at 0."""
-    return min(most, max(least, int(least * math.pow(most / least, share))))
-
-
-def _greatest(problem: SearchProblem) -> int:
-    costs = np.where(problem.programme.allowed, problem.counted[problem.axis].values, 0)
-    return int(costs.max(axis=(1, 2)).sum())
-
-
-def _least_cost(problem: SearchProblem) -> int:
-    axis, programme = problem.counted[problem.axis].values, problem.programme
-    cheapest = programme.cheapest(axis)
-    if not programme.holds(cheapest, problem.limits):
-        solved = solve(programme, axis, problem.limits)
-        if solved is None:
-            raise infeasible(problem)
-        cheapest = solved.choice
-    return programme.total(axis, cheapest)
 
 
 def _add(found: dict[tuple[int, ...], Optimum], new: Optimum | None) -> None:
@@ -172,7 +151,7 @@ def _widest_gap(found: list[Optimum]) -> int | None:
     """A budget in the middle of the widest range whose optimum is not known; None where all are."""
     found = sorted(found, key=lambda each: each.cost)
     ranges = [(low.budget + 1, high.cost - 1) for low, high in pairwise(found)]
-    open_ranges = [(high / low, _between(low, high, 0.5)) for low, high in ranges if low <= high]
+    open_ranges = [(high / low, between(low, high, 0.5)) for low, high in ranges if low <= high]
     return max(open_ranges)[1] if open_ranges else None
 
 

@@ -118,7 +118,7 @@ class SearchProblem:
     def can_bind(self, constraint: BoundConstraint) -> bool:
         """Whether any choice could break it: a gigabyte of flash binds no small network."""
         costs = np.where(self.programme.allowed, self.counted[constraint.metric].values, 0)
-        return sum(costs.max(axis=(1, 2)).tolist()) > constraint.bound
+        return int(costs.max(axis=(1, 2)).sum()) > constraint.bound
 
     def policy(self, choice: Choice) -> Policy:
         """A solution of the programme, by layer."""
