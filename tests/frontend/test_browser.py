@@ -57,7 +57,9 @@ def test_drawing_hovering_and_exporting_break_no_policy(watched: Watched, site: 
     page = watched.page
     open_job(page, site, SMALL)
     page.locator("#front .points path").first.hover(force=True)
-    page.locator("#sensitivity .nsewdrag").hover(force=True, position={"x": 300, "y": 40})
+    for x in (300, 320, 340):  # a figure that is drawn anew forgets what is hovered until the pointer moves
+        page.locator("#sensitivity .nsewdrag").hover(force=True, position={"x": x, "y": 40})
+        page.wait_for_timeout(300)
     expect(page.locator("#layer-cursor")).to_be_visible()
     expect(page.locator("#layer-words")).to_contain_text("bound by")
     for words in ("front as a PNG picture", "front as an SVG picture"):
