@@ -166,7 +166,7 @@ def test_every_control_is_reached_by_tab_and_shows_where_one_is(watched: Watched
     page = watched.page
     open_job(page, site, SMALL)
     reached = set()
-    for _ in range(80):
+    for _ in range(160):
         page.keyboard.press("Tab")
         shown = page.evaluate(FOCUSED)
         assert shown[1] != "none" or shown[2], shown
@@ -325,7 +325,7 @@ def choose_made_up_method(page: Page, site: str) -> None:
 def test_choosing_a_method_shows_its_card_and_what_is_reconstructed(watched: Watched, site: str) -> None:
     page = watched.page
     choose_made_up_method(page, site)
-    about = page.locator(".about")
+    about = page.locator(".about[data-method]")
     expect(about.locator(".badge")).to_have_text("reconstruction")
     expect(about.get_by_role("link", name="A. Author")).to_have_attribute("href", "https://arxiv.org/abs/1902.08153")
     for words in ("The gradient is ours.", "range of each layer", "2–4 bits", "needed behind each layer", "left float"):
