@@ -44,6 +44,10 @@ class Change(_Record):
     size_bytes: float
     bit_operations: int
     breaks: tuple[str, ...] = Field(description="constraints of the job that it would no longer keep")
+    weights_along: dict[str, int] = Field(
+        default_factory=dict,
+        description="weight bits by layer that have to change as well: no pair has them as they are",
+    )
 
 
 class OperandExplanation(_Record):

@@ -1,6 +1,8 @@
 """Why a policy has its bits: what the next width up or down would change in each layer.
 
 The next width is one that the layer may take beside the other operand's as it is; layers that are tied change together.
+Where the activations can take no other width so, as on hardware that runs only equal pairs, the weights of their
+readers move along, each to the nearest width that goes with them.
 All changes are differences of what `SearchProblem.evaluate` answers, loss included; nothing is linearised here. What
 the limits of a point are worth is told by core/search/shadow_prices.py, which does.
 """
@@ -78,14 +80,22 @@ class ExplainedPolicy:
         bits = self.bits[position]
         if operand == "activations":
             known = isinstance(bits.weights, int) and bits.weights in weights
-            return np.asarray(allowed[weights.index(bits.weights)] if known else allowed.any(axis=0))
+            beside = np.asarray(allowed[weights.index(bits.weights)] if known else allowed.any(axis=0))
+            return beside if beside.sum() > 1 else np.asarray(allowed.any(axis=0))
         known = bits.activations in activations
         return np.asarray(allowed[:, activations.index(bits.activations)] if known else allowed.any(axis=1))
 
     def change(self, operand: Operand, members: tuple[int, ...], bits: int) -> Change:
         """The members at another width of one operand."""
         before = [self.now[position] for position in members]
-        changed = [self.bits[position].model_copy(update={operand: bits}) for position in members]
+        changed = [self._changed(operand, position, bits) for position in members]
+        along = {
+            position: each.weights
+            for position, each in zip(members, changed, strict=True)
+            if operand == "activations"
+            and isinstance(each.weights, int)
+            and each.weights != self.bits[position].weights
+        }
         after = [self.cost(position, each) for position, each in zip(members, changed, strict=True)]
         pairs = list(zip(before, after, strict=True))
         counts = {m: sum(new.counts[m] - old.counts[m] for old, new in pairs) for m in self.problem.counted}
@@ -96,13 +106,33 @@ class ExplainedPolicy:
             bits=bits,
             loss=_known(
                 sum(self._loss_change(operand, position, bits) for position in self._counted(operand, members))
+                + sum(self._loss_change("weights", position, weights) for position, weights in along.items())
             ),
             latency_s={n: sum(new.latency_s[n] - old.latency_s[n] for old, new in pairs) for n in self.problem.tables},
             energy_j={name: _known(joules) for name, joules in energies.items()},
             size_bytes=sum(new.size_bytes - old.size_bytes for old, new in pairs),
             bit_operations=sum(new.bit_operations - old.bit_operations for old, new in pairs),
             breaks=tuple(str(each) for each in broken),
+            weights_along={self.problem.layers[position].name: weights for position, weights in along.items()},
         )
+
+    def _changed(self, operand: Operand, position: int, bits: int) -> LayerBits:
+        """A layer's widths with one of them changed, and its weights moved along where no pair has them."""
+        now = self.bits[position].model_copy(update={operand: bits})
+        weights, activations = self.problem.axes
+        if operand == "weights" or not isinstance(now.weights, int) or bits not in activations:
+            return now
+        units = [index for index, unit in enumerate(self.problem.units) if position in unit]
+        goes_with = np.asarray(self.problem.programme.allowed[units].all(axis=0))[:, activations.index(bits)]
+        open_weights = [width for width, is_open in zip(weights, goes_with, strict=True) if is_open]
+        if not open_weights or now.weights in open_weights:
+            return now
+        nearest = min(open_weights, key=lambda width: (abs(width - self._width(position)), width))
+        return now.model_copy(update={"weights": nearest})
+
+    def _width(self, position: int) -> int:
+        weights = self.bits[position].weights
+        return weights if isinstance(weights, int) else max(weights)
 
     def _counted(self, operand: Operand, members: tuple[int, ...]) -> list[int]:
         """Whose losses change: every layer's weights, and every tensor once."""
@@ -148,7 +178,8 @@ class ExplainedPolicy:
         if name in (forced.weights if operand == "weights" else forced.activations):
             return "pinned, or kept as the first or last layer"
         if more is None and fewer is None:
-            return "no other width may stand beside the other operand's"
+            beside = "the tensor's" if operand == "weights" else "the weights'"
+            return f"no other width may stand beside {beside}"
         return "the widest it may take" if more is None else "the narrowest it may take"
 
 

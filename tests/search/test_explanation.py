@@ -179,3 +179,17 @@ def test_less_of_a_cost_is_answered_with_the_exact_optimum(constraints: tuple[Co
             assert answer.used <= answer.bound * (1 + 1e-12)
     changes = [answer.change for answer in told[0].answers if answer.change is not None]
     assert changes == sorted(changes, reverse=True)
+
+
+def test_where_only_equal_pairs_run_the_weights_move_along_with_the_activations() -> None:
+    problem = build(targets=TARGETS, bits=BitRanges(weights=(2, 4, 8), activations=(2, 4, 8), same=True))
+    policy = uniform_policy(RESIDUAL, 4)
+    told = {layer.name: layer for layer in explain(problem, policy).layers}
+    assert told["left"].weights.more is told["left"].weights.fewer is None
+    assert "the tensor's" in told["left"].weights.held
+    for change in (told["left"].activations.more, told["left"].activations.fewer):
+        assert change is not None
+        assert change.weights_along == {"left": change.bits, "shortcut": change.bits}
+        changed = with_change(policy, ("left", "shortcut"), "activations", change.bits)
+        changed = with_change(changed, ("left", "shortcut"), "weights", change.bits)
+        assert_is_difference(problem, policy, changed, change)

@@ -165,5 +165,6 @@ function changes(way, target, energy) {
 
 function held(row) {
   const broken = row.told.more?.breaks ?? [];
-  return [row.told.held, broken.length ? `more would break: ${broken.join("; ")}` : ""].filter(Boolean).join("; ");
+  const along = Object.entries({ ...row.told.fewer?.weights_along, ...row.told.more?.weights_along }).map(([name]) => name);
+  return [row.told.held, along.length ? `weights move along: ${along.join(", ")}` : "", broken.length ? `more would break: ${broken.join("; ")}` : ""].filter(Boolean).join("; ");
 }
