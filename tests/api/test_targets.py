@@ -164,6 +164,7 @@ WRONG_UPLOADS: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"device": " "}, ROWS, "'device' is missing"),
     ({"id": "My Board"}, ROWS, "id: String should match"),
     ({"id": "bismo-edge"}, ROWS, "ships with Bitfront"),
+    ({"id": "measured"}, ROWS, "a page is called"),
     ({"date": "yesterday"}, ROWS, "is no day"),
     ({"date": "3026-01-01"}, ROWS, "Nothing was measured"),
     ({"batch": "0"}, ROWS, "batch: "),

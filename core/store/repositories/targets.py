@@ -15,6 +15,7 @@ from core.store.repositories.repository import Repository
 from core.store.tables import OwnTarget, new_id
 
 TARGETS_LIMIT = 200
+TAKEN_ADDRESSES = frozenset({"new", "measured"})  # pages beside those of targets
 
 
 class TargetRepository(Repository):
@@ -27,6 +28,8 @@ class TargetRepository(Repository):
                 f"the id {target.id!r} belongs to a target that ships with Bitfront",
                 hint="give it another id, for example my-" + target.id[:77],
             )
+        if target.id in TAKEN_ADDRESSES:
+            raise Conflict(f"a page is called {target.id!r}", hint=f"give it another id, for example my-{target.id}")
         count = select(func.count()).select_from(OwnTarget).where(OwnTarget.owner_id == self.owner_id)
         if (self.session.scalar(count) or 0) >= TARGETS_LIMIT:
             raise Conflict(f"there are {TARGETS_LIMIT} own targets", hint="delete one of them first")
