@@ -1,8 +1,8 @@
 """BISMO against HAQ's published table and its Table 3. Run: python -m benchmarks.hardware_bismo
 
 HAQ (Wang et al., CVPR 2019) reports latency without the first and the last layer; on the cloud, for 16 images. The
-figures of MobileNet-V1 are Table 3's as recalled; that the closed form meets the four of the cloud to the printed digit,
-with nothing adjusted, speaks for them. Those of the edge are shown and asked nothing.
+figures of MobileNet-V1 are Table 3's as recalled; that the closed form meets the four of the cloud to the printed
+digit, with nothing adjusted, speaks for them. Those of the edge are shown and asked nothing.
 """
 
 from __future__ import annotations
