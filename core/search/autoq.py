@@ -29,12 +29,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from core.hardware.kind import FloatArray, IntArray
 from core.search.agents.haq_environment import FEATURES, PREVIOUS, SELECTOR, HaqEnvironment
 from core.search.agents.noise import truncated_normal
 from core.search.agents.reward import Reward
+from core.search.agents.settings import DdpgSettings
 from core.search.archive import Archive, shares
 from core.search.budgets import budgets, cheapest, greatest_cost
 from core.search.evaluator import EvaluationsSpent
@@ -53,10 +54,8 @@ DRAWN_GOALS = 8
 COST_BITS = 8
 
 
-class AutoqSettings(BaseModel):
+class AutoqSettings(DdpgSettings):
     """Hyper-parameters; where the paper leaves one open, HAQ's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["resource-constrained", "accuracy-guaranteed"] = Field(
         default="resource-constrained",
@@ -72,14 +71,6 @@ class AutoqSettings(BaseModel):
     zeta_last: float = Field(default=0.8, ge=0, le=1, description="and in the last")
     relabel: bool = Field(default=True, description="replace goals by those that explain what was done, as in HIRO")
     warmup_episodes: int = Field(default=20, ge=0, le=10_000, description="episodes of random goals")
-    noise: float = Field(default=0.5, ge=0, le=10, description="standard deviation of the first action after those")
-    noise_decay: float = Field(default=0.99, gt=0, le=1, description="what an episode multiplies it by")
-    hidden: int = Field(default=300, ge=4, le=2000, description="width of both hidden layers; published: 400 and 300")
-    actor_rate: float = Field(default=1e-4, gt=0, le=1, description="learning rate of the actors")
-    critic_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of the critics")
-    discount: float = Field(default=1.0, ge=0, le=1, description="of the next step's value")
-    tau: float = Field(default=0.01, gt=0, le=1, description="share of the networks that their targets take each step")
-    batch: int = Field(default=64, ge=1, le=4096, description="transitions of a gradient step")
     replay: int = Field(default=2000, ge=1, le=1_000_000, description="transitions that each level remembers")
     updates_per_step: float = Field(
         default=0.1, ge=0, le=10, description="gradient steps of each level for a step of the high one"

@@ -20,13 +20,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from core.errors import InvalidSpecification
 from core.hardware.kind import IntArray
 from core.search.agents.haq_environment import FEATURES, HaqEnvironment
 from core.search.agents.noise import truncated_normal
 from core.search.agents.reward import Reward
+from core.search.agents.settings import DdpgSettings
 from core.search.archive import Archive, shares
 from core.search.budgets import budgets, cheapest, greatest_cost, least_cost
 from core.search.evaluator import EvaluationsSpent
@@ -44,10 +45,8 @@ if TYPE_CHECKING:
 END_BITS = 8
 
 
-class HaqSettings(BaseModel):
+class HaqSettings(DdpgSettings):
     """HAQ's hyper-parameters, published defaults unless a description says otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["resource-constrained", "accuracy-guaranteed"] = Field(
         default="resource-constrained",
@@ -61,14 +60,6 @@ class HaqSettings(BaseModel):
     warmup_episodes: int = Field(
         default=20, ge=0, le=10_000, description="episodes of random actions; one more is drawn"
     )
-    noise: float = Field(default=0.5, ge=0, le=10, description="standard deviation of the first action after those")
-    noise_decay: float = Field(default=0.99, gt=0, le=1, description="what an episode multiplies it by")
-    hidden: int = Field(default=300, ge=4, le=2000, description="width of both hidden layers")
-    actor_rate: float = Field(default=1e-4, gt=0, le=1, description="learning rate of the actor")
-    critic_rate: float = Field(default=1e-3, gt=0, le=1, description="learning rate of the critic")
-    discount: float = Field(default=1.0, ge=0, le=1, description="of the next step's value")
-    tau: float = Field(default=0.01, gt=0, le=1, description="share of the networks that their targets take each step")
-    batch: int = Field(default=64, ge=1, le=4096, description="transitions of a gradient step")
     replay_episodes: int = Field(default=128, ge=1, le=10_000, description="episodes that are remembered")
     updates_per_step: float = Field(
         default=0.1,

@@ -7,6 +7,7 @@ no number, or explodes, ends the training with the widths of the step before.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,27 +31,27 @@ from core.training.optimiser import Optimiser
 from core.training.schedule import rate_factor
 
 
-class LearnedWidths(nn.Module):
+class LearnedWidths(nn.Module, ABC):
     """A network with widths that are learned; one subclass for each method. `rate`: of Adam for `width_parameters`."""
 
     rate: float
 
     @property
+    @abstractmethod
     def network(self) -> nn.Module:
         """What is trained: images N, C, H, W to scores N, classes."""
-        raise NotImplementedError
 
     def width_parameters(self) -> list[nn.Parameter]:
         """What stands for widths and for nothing else; none where quantizers hold them."""
         return []
 
+    @abstractmethod
     def decide(self, progress: float) -> Tensor:
         """Set the network to the widths of this step, and return its costs as shares of the limits [K]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def objective(self, loss: Tensor, costs: Tensor) -> Tensor:
         """What is made less; the first cost is the budget's."""
-        raise NotImplementedError
 
     def before_step(self) -> None:
         """Change gradients, where a method does."""
